@@ -1,0 +1,3 @@
+"""Performance history for Apple's MLX."""
+
+__version__ = "0.1.0"

@@ -1,0 +1,1 @@
+"""Runs inside the measured process, beside every tracked version of MLX."""
