@@ -47,3 +47,9 @@ class EnvironmentFailure(MeasurementError):
     def __init__(self, message: str, advice: str = "", *, incompatible: bool = False) -> None:
         super().__init__(message, advice)
         self.incompatible = incompatible
+
+
+class Interrupted(VelocityError):
+    """The user ended it: exit 130."""
+
+    exit_code = 130

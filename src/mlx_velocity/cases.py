@@ -1,0 +1,101 @@
+"""Which cases there are: asv's benchmarks, expanded over their parameters and narrowed by profile and name."""
+
+from __future__ import annotations
+
+import ast
+import re
+import tempfile
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from asv.benchmarks import Benchmarks
+
+from mlx_velocity import readings, results
+from mlx_velocity.errors import InputError
+from mlx_velocity.probe import profiles
+from mlx_velocity.records import Case
+from mlx_velocity.tracks import Track
+
+Benchmark = dict[str, Any]
+
+
+def expand(
+    benchmarks: Iterable[Benchmark], profile: str, pattern: str | None, default_timeout_s: float
+) -> list[Case]:
+    """The cases of a profile whose label matches `pattern`, those of one model together.
+
+    Raises InputError for a broken pattern, or where nothing is left.
+    """
+    if profile not in profiles.PROFILES:
+        raise InputError(f"there is no profile '{profile}'", f"choose one of {', '.join(profiles.PROFILES)}")
+    wanted = _compile(pattern)
+    cases = [
+        case
+        for benchmark in benchmarks
+        for case, values in _cases(benchmark, default_timeout_s)
+        if profiles.selected(profile, benchmark["param_names"], values) and wanted.search(case.label)
+    ]
+    if not cases:
+        raise InputError(
+            f"no benchmark matches '{pattern}' in profile {profile}", "see them with: mlx-velocity run --list"
+        )
+    # A worker keeps one model: cases that share one follow each other.
+    models = {case.key: _parameter(case, benchmarks, "model") for case in cases}
+    return sorted(cases, key=lambda case: models[case.key])
+
+
+def every(benchmarks: Iterable[Benchmark], pattern: str | None, default_timeout_s: float) -> list[Case]:
+    """All cases whose label matches, in any profile; raises InputError for a broken pattern."""
+    wanted = _compile(pattern)
+    found = (case for benchmark in benchmarks for case, _ in _cases(benchmark, default_timeout_s))
+    return [case for case in found if wanted.search(case.label)]
+
+
+def _compile(pattern: str | None) -> re.Pattern[str]:
+    try:
+        return re.compile(pattern or "")
+    except re.error as error:
+        raise InputError(
+            f"'{pattern}' is no regular expression: {error}", "quote it for the shell, or mend it"
+        ) from error
+
+
+def _cases(benchmark: Benchmark, default_timeout_s: float) -> Iterable[tuple[Case, list[Any]]]:
+    for index, params in enumerate(results.case_params(benchmark)):
+        case = Case(
+            benchmark=benchmark["name"],
+            params=params,
+            index=index,
+            version=str(benchmark["version"]),
+            unit=str(benchmark.get("unit", "seconds")),
+            launches=int(benchmark.get("rounds", 0)) or 1,
+            timeout_s=float(benchmark.get("timeout") or default_timeout_s),
+        )
+        yield case, [_value(text) for text in params]
+
+
+def _value(text: str) -> Any:
+    try:
+        return ast.literal_eval(text)
+    except (ValueError, SyntaxError):
+        return text
+
+
+def _parameter(case: Case, benchmarks: Iterable[Benchmark], name: str) -> str:
+    for benchmark in benchmarks:
+        if benchmark["name"] == case.benchmark and name in benchmark["param_names"]:
+            return str(case.params[benchmark["param_names"].index(name)])
+    return ""
+
+
+def save(track: Track, benchmarks: list[Benchmark]) -> None:
+    """Write benchmarks.json as asv would, at once and only where it changed."""
+    target = track.results_dir / "benchmarks.json"
+    with tempfile.TemporaryDirectory() as aside:
+        held = Benchmarks(track.conf, benchmarks)
+        held._conf = type("Conf", (), {"results_dir": aside})()
+        held.save()
+        text = (Path(aside) / "benchmarks.json").read_text("utf-8")
+    if not target.exists() or target.read_text("utf-8", "replace") != text:
+        readings.replace(target, text)

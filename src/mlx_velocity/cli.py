@@ -1,0 +1,168 @@
+"""The command line: a table of contents over the commands."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+
+import mlx_velocity
+from mlx_velocity import tracks
+from mlx_velocity.tracks import Track
+
+app = typer.Typer(
+    name="mlx-velocity",
+    help="Performance history for MLX: prefill, decode, LoRA steps and memory across commits.",
+    epilog="Exit codes: 0 fine, 1 a regression, 2 wrong input, 3 undecided, 4 something failed, 130 interrupted. "
+    "Add --debug to see where an error came from.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="rich",
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+Config = Annotated[
+    Path | None, typer.Option("--config", help="asv configuration to use instead of the nearest.")
+]
+TrackName = Annotated[
+    str | None, typer.Option("--track", help="A track by name, such as releases or mlx-lm.")
+]
+Repo = Annotated[str | None, typer.Option("--repo", help="Clone or URL to use instead of the track's own.")]
+Backend = Annotated[str | None, typer.Option("--backend", help="cpu, metal or cuda instead of what is here.")]
+Machine = Annotated[
+    str | None, typer.Option("--machine", help="Name of the machine whose results are meant.")
+]
+Bench = Annotated[
+    str | None, typer.Option("--bench", help="Only cases whose name matches this regular expression.")
+]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print errors only.")]
+
+console = Console()
+
+
+def _track(
+    config: Path | None, name: str | None, repo: str | None = None, backend: str | None = None
+) -> Track:
+    return tracks.load(tracks.find_config(config, name, Path.cwd()), repo, backend)
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        console.print(f"mlx-velocity {mlx_velocity.__version__}", highlight=False)
+        raise typer.Exit
+
+
+@app.callback()
+def _main(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None: ...
+
+
+@app.command(epilog="Examples:\n\nmlx-velocity run\n\nmlx-velocity run mlx-0.31.1..main\n\n"
+             "mlx-velocity run mlx-lm-0.31.1 --bench decode\n\ngit rev-list -n 5 main | mlx-velocity run HASHFILE:-")  # fmt: skip
+def run(
+    range_: Annotated[
+        str,
+        typer.Argument(
+            metavar="[RANGE]", help="NEW, ALL, EXISTING, A..B, a tag, a branch, a hash, or HASHFILE:FILE."
+        ),
+    ] = "NEW",
+    profile: Annotated[
+        str | None, typer.Option(help="tiny, small, standard or large; by default what suits the backend.")
+    ] = None,
+    bench: Bench = None,
+    launches: Annotated[
+        int | None,
+        typer.Option(min=1, max=100, help="Processes per case instead of the benchmark's own number."),
+    ] = None,
+    steps: Annotated[
+        int | None, typer.Option(min=1, help="Only so many commits, evenly spread over the range.")
+    ] = None,
+    retry_failed: Annotated[
+        bool, typer.Option("--retry-failed", help="Measure again what failed before.")
+    ] = False,
+    list_only: Annotated[bool, typer.Option("--list", help="List the cases and measure nothing.")] = False,
+    machine: Machine = None,
+    backend: Backend = None,
+    config: Config = None,
+    track: TrackName = None,
+    repo: Repo = None,
+    quiet: Quiet = False,
+) -> None:
+    """Measure the commits of a range that lack results, newest first. What is stored is not measured again."""
+    from mlx_velocity.commands.run import RunOptions
+    from mlx_velocity.commands.run import run as run_command
+
+    options = RunOptions(range_, profile, bench, machine, launches, steps, retry_failed, list_only, quiet)
+    run_command(_track(config, track, repo, backend), options, console)
+
+
+@app.command(
+    epilog="Examples:\n\nmlx-velocity show main\n\nmlx-velocity show mlx-0.31.1 mlx-0.31.2 --bench decode"
+)
+def show(
+    base: Annotated[str, typer.Argument(help="A commit, tag or branch.")] = "main",
+    head: Annotated[str | None, typer.Argument(help="A second one, to see what changed.")] = None,
+    bench: Bench = None,
+    machine: Machine = None,
+    backend: Backend = None,
+    config: Config = None,
+    track: TrackName = None,
+    repo: Repo = None,
+) -> None:
+    """Show the stored results of a commit, or what changed between two; measures nothing."""
+    from mlx_velocity.commands.show import show as show_command
+
+    show_command(_track(config, track, repo, backend), base, head, machine, bench, console)
+
+
+@app.command()
+def publish(config: Config = None, track: TrackName = None, repo: Repo = None, quiet: Quiet = False) -> None:
+    """Build the site from the stored results."""
+    from mlx_velocity.site.publish import publish as build
+
+    with console.status("building the site …"):
+        built = build(_track(config, track, repo))
+    for name, reason in built.left_out:
+        console.print(f"[yellow]left out[/] {escape(name)}: {escape(reason)}", highlight=False)
+    if not quiet:
+        console.print(f"The site of {built.commits} commits on {', '.join(built.machines)} is built. "
+                      "See it with: mlx-velocity preview", highlight=False)  # fmt: skip
+
+
+@app.command()
+def preview(
+    port: Annotated[
+        int, typer.Option(help="Port on 127.0.0.1; 0 takes a free one.", min=0, max=65535)
+    ] = 8321,
+    config: Config = None,
+    track: TrackName = None,
+) -> None:
+    """Serve the built site to this machine alone, until Ctrl-C."""
+    from mlx_velocity.site import preview as site
+
+    with site.server(_track(config, track).html_dir, port) as server:
+        console.print(
+            f"The site is at http://{site.HOST}:{server.server_port}/ (Ctrl-C ends it)", highlight=False
+        )
+        try:
+            server.serve_forever()
+        except KeyboardInterrupt:
+            console.print("ended")
+
+
+@app.command(name="releases")
+def releases_command(
+    update: Annotated[
+        bool, typer.Option("--update", help="Append what the package index has that the list lacks.")
+    ] = False,
+) -> None:
+    """List the release history of mlx and mlx-lm."""
+    from mlx_velocity.commands.releases import releases
+
+    releases(update, console)

@@ -1,0 +1,140 @@
+"""`mlx-velocity show`: what is stored of a commit, or what changed between two."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from asv.benchmarks import Benchmarks
+from asv.util import UserError
+from rich.console import Console
+from rich.markup import escape
+
+from mlx_velocity import cases as case_list
+from mlx_velocity import changes, history, machine, requirements, results, tracks, units
+from mlx_velocity.commands.run import open_results
+from mlx_velocity.errors import InputError
+from mlx_velocity.report import text
+
+
+def show(
+    track: tracks.Track,
+    base: str,
+    head: str | None,
+    machine_name: str | None,
+    bench: str | None,
+    console: Console,
+) -> None:
+    """Print the stored results of a commit, or of two with their ratio.
+
+    Raises InputError where a commit is unknown or has no results.
+    """
+    repo_path = str(tracks.open_repo(track)._path)
+    folder = machine_folder(track, machine_name)
+    benchmarks = stored_benchmarks(track)
+    cases = case_list.every(benchmarks.values(), bench, float(track.conf.default_benchmark_timeout))
+    sides = [_open(track, repo_path, name, folder) for name in (base, head or base)]
+    rows = changes.between(sides[0][1], sides[1][1], cases, benchmarks)
+    if head is None:
+        _one(sides[0], rows, console)
+    else:
+        _two(sides, rows, console)
+
+
+def machine_folder(track: tracks.Track, name: str | None) -> Path:
+    """The folder of a machine's results: the named one, this machine's, or the only one.
+
+    Raises InputError where that leaves none or several.
+    """
+    names = sorted(path.parent.name for path in track.results_dir.glob("*/machine.json"))
+    wanted = name or str(machine.describe()["machine"])
+    if wanted in names:
+        return track.results_dir / wanted
+    if name is None and len(names) == 1:
+        return track.results_dir / names[0]
+    known = (
+        f"the machines with results are: {', '.join(names)}" if names else "measure first: mlx-velocity run"
+    )
+    raise InputError(f"there are no results of machine {wanted} in track {track.name}", known)
+
+
+def stored_benchmarks(track: tracks.Track) -> dict[str, dict[str, Any]]:
+    """asv's description of the benchmarks that were run; raises InputError without one."""
+    try:
+        return dict(Benchmarks.load(track.conf))
+    except (UserError, ValueError, OSError, KeyError, TypeError, AttributeError) as error:
+        raise InputError(
+            f"track {track.name} has no readable benchmarks.json", "measure first: mlx-velocity run"
+        ) from error
+
+
+def _open(
+    track: tracks.Track, repo_path: str, name: str, folder: Path
+) -> tuple[history.Commit, results.CommitResults]:
+    commit = history.one(repo_path, name)
+    stored_machine = machine.load(folder) or {}
+    backend = requirements.backend_here(track.settings.backend)
+    stored = open_results(track, commit, folder, stored_machine, backend)
+    if not stored.stored:
+        raise InputError(
+            f"there are no results of {commit.short} ({commit.subject}) on {folder.name}",
+            f"measure it: mlx-velocity run {name}",
+        )
+    return commit, stored
+
+
+def _one(
+    side: tuple[history.Commit, results.CommitResults], rows: list[changes.Change], console: Console
+) -> None:
+    commit, _stored = side
+    console.print(f"[bold]{commit.short}[/] {escape(commit.subject)}", highlight=False)
+    table = text.table(("case", "left"), ("value", "right"), ("tokens/s", "right"))
+    for row in sorted(rows, key=lambda item: item.case.label):
+        value = (
+            units.quantity(row.base, row.case.unit)
+            if row.base is not None
+            else f"[dim]{escape(row.base_reason)}[/]"
+        )
+        rate = units.rate(units.tokens_per_second(row.tokens, row.base)) if row.tokens and row.base else ""
+        table.add_row(escape(row.case.label), value, rate)
+    console.print(table)
+
+
+def _two(
+    sides: list[tuple[history.Commit, results.CommitResults]], rows: list[changes.Change], console: Console
+) -> None:
+    (base, _), (head, _) = sides
+    console.print(
+        f"[bold]{base.short}[/] {escape(base.subject)}  →  [bold]{head.short}[/] {escape(head.subject)}",
+        highlight=False,
+    )
+    table = text.table(
+        ("case", "left"), ("base", "right"), ("head", "right"), ("change", "right"),
+        (f"{changes.CONFIDENCE:.0%} interval", "right"), ("tokens/s", "right"),
+    )  # fmt: skip
+    for row in rows:
+        table.add_row(*_change_cells(row))
+    console.print(table)
+    certain = [row for row in rows if row.certain]
+    slower = sum(row.ratio is not None and row.ratio.value > 1 for row in certain)
+    console.print(
+        f"{len(rows)} cases: {slower} grew and {len(certain) - slower} shrank by more than noise and "
+        f"{changes.RELEVANT:.0%}; lower is better. The two commits were measured one after the other, "
+        "so take a change of a few per cent as a hint.",
+        highlight=False,
+    )
+
+
+def _change_cells(row: changes.Change) -> list[str]:
+    unit = row.case.unit
+    base = units.quantity(row.base, unit) if row.base is not None else "–"
+    head = units.quantity(row.head, unit) if row.head is not None else "–"
+    if row.ratio is None:
+        reason = row.head_reason or row.base_reason or "one launch"
+        return [escape(row.case.label), base, head, f"[dim]{escape(reason[:60])}[/]", "", ""]
+    interval = f"{units.percent_change(row.ratio.low)} … {units.percent_change(row.ratio.high)}"
+    rates = text.rate_pair(row.base, row.head, row.tokens)
+    change = units.percent_change(row.ratio.value)
+    return list(
+        text.change_row(row.case, base, head, change, interval, rates, row.certain, row.ratio.value > 1)
+    )

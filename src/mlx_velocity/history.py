@@ -1,0 +1,140 @@
+"""The commits of a track: which ones a range names, in what order, and what is said of them."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+import git
+
+from mlx_velocity.errors import InputError
+
+
+@dataclass(frozen=True)
+class Commit:
+    """A commit as a reader sees it."""
+
+    hash: str
+    date_s: int
+    """Author date in seconds since 1970, as asv stores it (in milliseconds)."""
+    subject: str
+    tags: tuple[str, ...] = ()
+
+    @property
+    def short(self) -> str:
+        """The first eight characters."""
+        return self.hash[:8]
+
+
+def select(repo_path: str, spec: str, branches: Iterable[str], measured: Iterable[str]) -> list[Commit]:
+    """The commits that a range names, newest first.
+
+    `spec` is NEW (not in `measured`), ALL, EXISTING, `A..B`, a tag, branch or hash, or
+    `HASHFILE:PATH` (`-` for standard input). Raises InputError where it names nothing.
+    """
+    repo = open_git(repo_path)
+    known = set(measured)
+    if spec in ("NEW", "ALL", "EXISTING"):
+        commits = _of_branches(repo, branches)
+        if spec == "NEW":
+            return [commit for commit in commits if commit.hash not in known]
+        if spec == "EXISTING":
+            commits = [commit for commit in commits if commit.hash in known]
+    elif spec.startswith("HASHFILE:"):
+        commits = [one(repo_path, name) for name in _names(spec.removeprefix("HASHFILE:"))]
+    elif ".." in spec:
+        commits = _of_range(repo, spec)
+    else:
+        commits = [one(repo_path, spec)]
+    if not commits:
+        raise InputError(
+            f"the range '{spec}' names no commit", "try ALL, NEW, a tag, or OLD..NEW with OLD the older one"
+        )
+    return commits
+
+
+def one(repo_path: str, name: str) -> Commit:
+    """The commit that a name stands for; raises InputError where it stands for none."""
+    repo = open_git(repo_path)
+    try:
+        # GitPython hands names to its own parser; an option-like name never reaches git.
+        found = repo.commit(name)
+    except (git.BadName, git.GitError, ValueError, IndexError) as error:
+        hint = ", ".join(tag.name for tag in repo.tags[-3:])
+        raise InputError(
+            f"'{name}' is no commit of this repository",
+            f"name a hash, branch or tag{f' such as {hint}' if hint else ''}",
+        ) from error
+    return _commit(found, _tags(repo))
+
+
+def open_git(repo_path: str) -> git.Repo:
+    """The repository with GitPython; raises InputError where it is none."""
+    try:
+        return git.Repo(repo_path)
+    except (git.InvalidGitRepositoryError, git.NoSuchPathError) as error:
+        raise InputError(f"{repo_path} is no git repository", "name a clone with --repo PATH") from error
+
+
+def known_commits(repo_path: str, hashes: Iterable[str]) -> dict[str, Commit]:
+    """The commits among `hashes` that the repository still has."""
+    repo = open_git(repo_path)
+    tags = _tags(repo)
+    found = {}
+    for commit_hash in hashes:
+        try:
+            found[commit_hash] = _commit(repo.commit(commit_hash), tags)
+        except (git.BadName, git.GitError, ValueError):
+            continue
+    return found
+
+
+def _of_branches(repo: git.Repo, branches: Iterable[str]) -> list[Commit]:
+    tags = _tags(repo)
+    found: dict[str, Commit] = {}
+    for branch in branches:
+        try:
+            walk = list(repo.iter_commits(branch, first_parent=True))
+        except (git.GitCommandError, ValueError) as error:
+            raise InputError(
+                f"the repository has no branch '{branch}'", 'set "branches" in the configuration'
+            ) from error
+        for commit in walk:
+            found.setdefault(commit.hexsha, _commit(commit, tags))
+    return list(found.values())
+
+
+def _of_range(repo: git.Repo, spec: str) -> list[Commit]:
+    for end in spec.replace("...", "..").split(".."):
+        if end:
+            one(str(repo.git_dir), end)
+    tags = _tags(repo)
+    return [_commit(commit, tags) for commit in repo.iter_commits(spec, first_parent=True)]
+
+
+def _names(source: str) -> list[str]:
+    try:
+        text = sys.stdin.read() if source == "-" else Path(source).read_text("utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(
+            f"the list of commits {source} can't be read: {error}", "give HASHFILE:PATH or HASHFILE:-"
+        ) from error
+    return [line.strip() for line in text.splitlines() if line.strip()]
+
+
+def _tags(repo: git.Repo) -> dict[str, tuple[str, ...]]:
+    by_commit: dict[str, tuple[str, ...]] = {}
+    for tag in repo.tags:
+        try:
+            target = tag.commit.hexsha
+        except ValueError:
+            continue  # a tag of something that is no commit
+        by_commit[target] = (*by_commit.get(target, ()), tag.name)
+    return by_commit
+
+
+def _commit(commit: git.Commit, tags: dict[str, tuple[str, ...]]) -> Commit:
+    subject = commit.summary if isinstance(commit.summary, str) else commit.summary.decode("utf-8", "replace")
+    return Commit(commit.hexsha, commit.authored_date, subject, tags.get(commit.hexsha, ()))

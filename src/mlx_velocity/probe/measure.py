@@ -1,0 +1,129 @@
+"""Take the samples of one asv benchmark case in this process.
+
+asv's own rules hold: `setup` before every sample, `repeat = (min, max, seconds)`, `warmup_time`,
+`NotImplementedError` to skip. What differs: the process lives on, so the model stays loaded.
+"""
+
+from __future__ import annotations
+
+import gc
+import math
+import time
+from typing import Any
+
+from mlx_velocity.probe import observe, sensors
+
+DEFAULT_REPEAT = (3, 10, 1.0)
+"""Samples at least, samples at most, seconds after which no new one is begun."""
+DEFAULT_WARMUP_S = 0.1
+
+
+class Skipped(Exception):
+    """The benchmark said that this case makes no sense here; the message is its reason."""
+
+
+_setup_caches: dict[str, Any] = {}
+
+
+def load(benchmark_dir: str, name: str, index: int | None) -> Any:
+    """The asv benchmark object of a case, with its parameters set.
+
+    `index` is None for a benchmark without parameters. Raises ValueError where the name is unknown.
+    """
+    from asv_runner.discovery import get_benchmark_from_name
+
+    benchmark = get_benchmark_from_name(benchmark_dir, name if index is None else f"{name}-{index}")
+    key = benchmark.setup_cache_key
+    if key is not None and key not in _setup_caches:
+        _setup_caches[key] = benchmark.do_setup_cache()
+    benchmark.set_cache(None if key is None else _setup_caches[key])
+    return benchmark
+
+
+def set_up(benchmark: Any) -> None:
+    """Run the benchmark's setups; raises Skipped with the reason."""
+    params = benchmark._build_params()
+    if tuple(benchmark._current_params) in benchmark._skip_tuples:
+        raise Skipped("listed in skip_params")
+    try:
+        for setup in benchmark._setups:
+            setup(*params)
+    except NotImplementedError as error:
+        raise Skipped(str(error) or "not implemented here") from error
+
+
+def sample(benchmark: Any) -> float:
+    """One timed call in seconds: setup, call, teardown, with the garbage collector off in the call."""
+    set_up(benchmark)
+    func, params = benchmark.func, benchmark._build_params()
+    collecting = gc.isenabled()
+    gc.disable()
+    try:
+        start = time.perf_counter()
+        func(*params)
+        return time.perf_counter() - start
+    finally:
+        if collecting:
+            gc.enable()
+        benchmark.do_teardown()
+
+
+def timed(benchmark: Any) -> tuple[list[float], list[float]]:
+    """Warm-up and samples of a `time_*` case, both in seconds per call."""
+    minimum, maximum, budget_s = repeat_of(benchmark)
+    warmup_s = benchmark.warmup_time if benchmark.warmup_time >= 0 else DEFAULT_WARMUP_S
+    warmup: list[float] = []
+    while not warmup or sum(warmup) < warmup_s:
+        warmup.append(sample(benchmark))
+    samples: list[float] = []
+    start = time.perf_counter()
+    while len(samples) < minimum or (len(samples) < maximum and time.perf_counter() - start < budget_s):
+        samples.append(sample(benchmark))
+    return warmup, samples
+
+
+def repeat_of(benchmark: Any) -> tuple[int, int, float]:
+    """How often to sample: asv's `repeat`, a number or (min, max, seconds)."""
+    repeat = benchmark.repeat
+    if not repeat:
+        return DEFAULT_REPEAT
+    if isinstance(repeat, (tuple, list)):
+        minimum, maximum, budget_s = repeat
+        return int(minimum), int(maximum), float(budget_s)
+    return int(repeat), int(repeat), math.inf
+
+
+def tracked(benchmark: Any) -> list[float]:
+    """The values of a `track_*` (or `peakmem_*`, `mem_*`) case: one, or the samples that it returns.
+
+    Raises TypeError where it returns something that is not a number, which asv cannot publish.
+    """
+    set_up(benchmark)
+    try:
+        try:
+            value = benchmark.do_run()
+        except NotImplementedError as error:
+            raise Skipped(str(error) or "not implemented here") from error
+    finally:
+        benchmark.do_teardown()
+    values = value["samples"] if isinstance(value, dict) else [value]
+    if not all(isinstance(item, (int, float)) and not isinstance(item, bool) for item in values):
+        raise TypeError(f"{benchmark.name} returned {value!r}, which is not a number")
+    return [float(item) for item in values]
+
+
+def measure(benchmark_dir: str, name: str, index: int | None) -> dict[str, Any]:
+    """Everything one launch has to say about one case, as the fields of a Measurement."""
+    benchmark = load(benchmark_dir, name, index)
+    observe.collect()
+    before = sensors.read()
+    if benchmark.type == "time":
+        warmup, samples = timed(benchmark)
+    else:
+        warmup, samples = [], tracked(benchmark)
+    return {
+        "samples": samples,
+        "warmup": warmup,
+        "notes": observe.collect(),
+        "sensors": sensors.between(before, sensors.read()),
+    }

@@ -1,0 +1,105 @@
+"""The process that is measured: it keeps a model loaded and answers one request a line.
+
+Requests and answers are JSON objects on standard input and output (see docs/architecture.md).
+Whatever measured code prints goes to standard error. When the input ends, the process ends at
+once, in the middle of a sample too, so that nothing is left behind by a killed runner.
+"""
+
+from __future__ import annotations
+
+import importlib
+import io
+import json
+import os
+import queue
+import sys
+import threading
+import time
+import traceback
+from typing import Any, TextIO
+
+from mlx_velocity.probe import measure, sensors
+
+Message = dict[str, Any]
+
+
+def hello(request: Message) -> Message:
+    """Pin the process, import the measured modules, and refuse if one lies elsewhere than intended.
+
+    `modules` maps an import name to the folder that it must lie in; `cores` may be empty.
+    """
+    start = time.perf_counter()
+    affinity = sensors.pin(request["cores"])
+    versions: dict[str, str] = {}
+    for name, folder in request["modules"].items():
+        versions[name] = _intended_version(name, folder)
+    return {
+        "affinity": affinity,
+        "modules": versions,
+        "python": ".".join(map(str, sys.version_info[:3])),
+        "startup_s": time.perf_counter() - start,
+    }
+
+
+def _intended_version(name: str, folder: str) -> str:
+    module = importlib.import_module(name)
+    file = os.path.realpath(module.__file__ or "")
+    if not file.startswith(os.path.realpath(folder) + os.sep):
+        raise ImportError(f"{name} was imported from {file or 'a namespace'}, not from {folder}")
+    package = importlib.import_module(name.partition(".")[0])
+    return str(getattr(module, "__version__", None) or getattr(package, "__version__", "unknown"))
+
+
+def discover(request: Message) -> Message:
+    """All benchmarks below a folder, as asv describes them."""
+    from asv_runner.discovery import list_benchmarks
+
+    buffer = io.StringIO()
+    list_benchmarks(request["benchmark_dir"], buffer)
+    return {"benchmarks": json.loads(buffer.getvalue())}
+
+
+def run_case(request: Message) -> Message:
+    """Measure one case; `skipped` carries the reason where the benchmark declined."""
+    try:
+        return measure.measure(request["benchmark_dir"], request["benchmark"], request["index"])
+    except measure.Skipped as reason:
+        return {"skipped": str(reason)}
+
+
+OPERATIONS = {"hello": hello, "discover": discover, "measure": run_case}
+
+
+def answer(request: Message) -> Message:
+    """The answer to a request: its fields with `ok`, or `error` with the last lines of a traceback."""
+    try:
+        return {"ok": True, **OPERATIONS[request["op"]](request)}
+    except Exception as error:
+        lines = traceback.format_exc().splitlines()
+        return {"ok": False, "error": f"{type(error).__name__}: {error}", "last_lines": lines[-12:]}
+
+
+def _read_requests(stream: TextIO, requests: queue.Queue[Message]) -> None:
+    for line in stream:
+        requests.put(json.loads(line))
+    # The runner is gone: leave at once, a sample in flight belongs to nobody.
+    os._exit(0)
+
+
+def main() -> None:
+    """Serve requests until the input ends."""
+    # Keep the answers' channel to ourselves: what is measured may print.
+    answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
+    os.dup2(2, 1)
+    sys.stdout = sys.stderr
+    requests: queue.Queue[Message] = queue.Queue()
+    threading.Thread(target=_read_requests, args=(sys.stdin, requests), daemon=True).start()
+    # Streams are local to a thread from mlx 0.31.2 on: everything measured runs in this one.
+    while True:
+        reply = answer(requests.get())
+        answers.write(json.dumps(reply) + "\n")
+        answers.flush()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,97 @@
+"""From a commit's pins to what is installed: the backend's build of mlx, and the era of its dependencies."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import sys
+from dataclasses import dataclass
+from importlib.resources import files
+
+from packaging.requirements import InvalidRequirement, Requirement
+from packaging.version import Version
+
+from mlx_velocity.errors import InputError
+
+BACKENDS = ("cpu", "metal", "cuda")
+LAST_WITH_CPU_INSIDE = Version("0.26.3")
+"""Later Linux wheels of mlx hold no backend; the extras `cpu` and `cuda` bring one."""
+FIRST_CUDA_13 = Version("0.30.1")
+HARNESS = ("asv_runner", "psutil")
+"""What our own worker needs beside the measured packages."""
+
+
+@dataclass(frozen=True)
+class RequirementSet:
+    """What an environment is made from. Equal sets share one environment."""
+
+    requirements: tuple[str, ...]
+    constraints: str
+    """Text of the era's constraint file; exact pins of everything around mlx-lm."""
+
+
+def backend_here(choice: str) -> str:
+    """The backend to measure: `choice`, or for `auto` the best that this machine has.
+
+    Raises InputError for an unknown name.
+    """
+    if choice == "auto":
+        if sys.platform == "darwin":
+            return "metal"
+        return "cuda" if shutil.which("nvidia-smi") or os.path.exists("/dev/nvidia0") else "cpu"
+    if choice not in BACKENDS:
+        raise InputError(f"there is no backend '{choice}'", f"choose one of {', '.join(BACKENDS)}, or auto")
+    return choice
+
+
+def read_pins(text: str, source: str) -> list[str]:
+    """The requirement lines of a file; raises InputError for a line that is none."""
+    lines = [line.split("#")[0].strip() for line in text.splitlines()]
+    pins = [line for line in lines if line]
+    for pin in pins:
+        try:
+            Requirement(pin)
+        except InvalidRequirement as error:
+            raise InputError(
+                f"{source} holds '{pin}', which is no requirement: {error}", "mend that line"
+            ) from error
+    return pins
+
+
+def requirement_set(pins: list[str], backend: str) -> RequirementSet:
+    """Resolve pins for a backend: `mlx==0.31.2` becomes `mlx[cpu]==0.31.2` on Linux."""
+    parsed = [Requirement(pin) for pin in pins]
+    lm_versions = [_pinned(item) for item in parsed if item.name == "mlx-lm"]
+    lines = sorted(_for_backend(item, backend) for item in parsed)
+    return RequirementSet(tuple(lines), era_constraints(lm_versions[0] if lm_versions else None))
+
+
+def era_constraints(mlx_lm: Version | None) -> str:
+    """Constraints of the era that an mlx-lm version belongs to; the newest era without one.
+
+    An old mlx-lm breaks beside today's transformers, and an import-time series must not measure
+    the releases of transformers: so each era pins them.
+    """
+    folder = files("mlx_velocity") / "eras"
+    eras = json.loads((folder / "eras.json").read_text("utf-8"))["eras"]
+    fitting = [era for era in eras if mlx_lm is None or Version(era["from"]) <= mlx_lm]
+    return (folder / str(fitting[-1]["constraints"])).read_text("utf-8")
+
+
+def _pinned(item: Requirement) -> Version | None:
+    exact = [spec.version for spec in item.specifier if spec.operator == "=="]
+    return Version(exact[0]) if exact else None
+
+
+def _for_backend(item: Requirement, backend: str) -> str:
+    if item.name != "mlx" or item.extras or backend == "metal":
+        return str(item)
+    version = _pinned(item)
+    if backend == "cuda":
+        extra = "cuda13" if version is None or version >= FIRST_CUDA_13 else "cuda"
+    elif version is not None and version <= LAST_WITH_CPU_INSIDE:
+        return str(item)
+    else:
+        extra = "cpu"
+    return f"mlx[{extra}]{item.specifier}"

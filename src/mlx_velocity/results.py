@@ -1,0 +1,255 @@
+"""The stored results of one machine in one track: asv's own files beside our readings.
+
+The readings are the truth and are written first; asv's file is derived from them case by case, so
+it can be made again when it is lost or broken.
+"""
+
+from __future__ import annotations
+
+import itertools
+import json
+import os
+import statistics
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from asv import util
+from asv.results import Results, get_filename
+from asv.runner import BenchmarkResult
+from filelock import FileLock, Timeout
+
+from mlx_velocity import readings, records
+from mlx_velocity.errors import InputError
+
+
+def now() -> str:
+    """The time in UTC as it is stored."""
+    return datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+@contextmanager
+def lock(work_dir: Path, track: str, machine: str) -> Iterator[None]:
+    """Hold the results of a machine for writing; a lock whose owner died is free.
+
+    Raises InputError naming the owner where another process holds it.
+    """
+    path = work_dir / "locks" / f"{track}-{machine}.lock"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    owner = path.with_suffix(".owner")
+    guard = FileLock(path, timeout=0)
+    try:
+        guard.acquire()
+    except Timeout:
+        who = owner.read_text("utf-8").strip() if owner.exists() else "another process"
+        raise InputError(
+            f"the results of {machine} in track {track} are being written by {who}",
+            "wait for it to end, or end it",
+        ) from None
+    try:
+        owner.write_text(f"process {os.getpid()} since {time.strftime('%H:%M:%S')}", "utf-8")
+        yield
+    finally:
+        owner.unlink(missing_ok=True)
+        guard.release()
+
+
+@dataclass
+class CommitResults:
+    """What is stored of one commit in one environment."""
+
+    folder: Path
+    """Folder of the machine."""
+    params: dict[str, str]
+    """asv's parameters of a series: the machine's fields, the Python, the backend."""
+    requirements: dict[str, str]
+    commit: str
+    date_s: int
+    env_name: str
+    python: str
+    stored: list[records.Reading] = field(default_factory=list)
+    set_aside: list[records.SetAside] = field(default_factory=list)
+    """What opening had to move out of the way."""
+
+    def __post_init__(self) -> None:
+        stored, bad = readings.read(self.readings_path)
+        self.stored = stored
+        if bad:
+            reason = f"{len(bad)} unreadable lines, the first: {bad[0][1]}"
+            self._put_aside(self.readings_path, reason, keep=stored)
+        self._asv = self._open_asv()
+
+    @property
+    def path(self) -> Path:
+        """asv's result file."""
+        name: str = get_filename(self.folder.name, self.commit, self.env_name)
+        return self.folder / Path(name).name
+
+    @property
+    def readings_path(self) -> Path:
+        """Our readings beside it."""
+        return self.path.with_name(self.path.name.removesuffix(".json") + readings.SUFFIX)
+
+    def launches_done(self, case: records.Case) -> int:
+        """How many launches have measured a case; all of them where it failed or was skipped."""
+        done = set()
+        for reading in self.stored:
+            if (
+                isinstance(reading, records.Failure)
+                and reading.benchmark is None
+                and reading.outcome == "incompatible"
+            ):
+                return case.launches
+            if not isinstance(reading, (records.Measurement, records.Failure)) or not belongs(reading, case):
+                continue
+            if isinstance(reading, records.Failure):
+                return case.launches
+            done.add(reading.launch)
+        return len(done)
+
+    def add(self, reading: records.Reading, benchmark: dict[str, Any] | None = None) -> None:
+        """Store a reading at once; with its benchmark, asv's file as well.
+
+        `benchmark` is asv's description of the benchmark that the reading is of. Raises InputError
+        where the disk refuses.
+        """
+        readings.append(self.readings_path, [reading])
+        self.stored.append(reading)
+        if benchmark is not None:
+            self._derive(benchmark)
+            self._save()
+
+    def fail_all(self, failure: records.Failure, benchmarks: dict[str, dict[str, Any]]) -> None:
+        """Record that nothing could be measured: the environment failed."""
+        readings.append(self.readings_path, [failure])
+        self.stored.append(failure)
+        for benchmark in benchmarks.values():
+            if benchmark["name"] not in self._asv.get_all_result_keys():
+                self._derive(benchmark)
+        self._save()
+
+    def forget_failures(self) -> int:
+        """Drop stored failures so that they are tried again; returns how many there were."""
+        kept = [item for item in self.stored if not _retryable(item)]
+        dropped = len(self.stored) - len(kept)
+        if dropped:
+            readings.replace(self.readings_path, "".join(readings.dump(item) + "\n" for item in kept))
+            self.stored = kept
+        return dropped
+
+    def restore(self, benchmarks: dict[str, dict[str, Any]]) -> None:
+        """Derive asv's file from the readings where it is missing."""
+        if not self.path.exists() and self.stored:
+            for benchmark in benchmarks.values():
+                if any(getattr(item, "benchmark", None) == benchmark["name"] for item in self.stored):
+                    self._derive(benchmark)
+            self._save()
+
+    def _open_asv(self) -> Results:
+        fresh = Results(
+            self.params, self.requirements, self.commit, self.date_s * 1000, self.python, self.env_name, {}
+        )
+        if not self.path.exists():
+            return fresh
+        try:
+            loaded = Results.load(str(self.path), machine_name=self.folder.name)
+            if loaded.commit_hash != self.commit:
+                raise ValueError(f"it holds commit {str(loaded.commit_hash)[:8]}")
+            for key in loaded.get_all_result_keys():
+                loaded.get_result_value(key, loaded.get_result_params(key))
+            return loaded
+        except (util.UserError, ValueError, TypeError, KeyError, AttributeError, IndexError) as error:
+            self._put_aside(self.path, " ".join(str(error).split())[:300] or type(error).__name__)
+            return fresh
+
+    def _put_aside(self, path: Path, reason: str, keep: list[records.Reading] | None = None) -> None:
+        target = path.with_name(f"{path.name}.corrupt-{time.strftime('%Y%m%dT%H%M%S')}")
+        try:
+            path.replace(target)
+        except OSError as error:
+            raise readings.cannot_write(path, error) from error
+        note = records.SetAside(target.name, reason, now())
+        readings.append(self.readings_path, [*(keep or []), note])
+        self.stored.append(note)
+        self.set_aside.append(note)
+
+    def _derive(self, benchmark: dict[str, Any]) -> None:
+        """Pool the launches of every case of a benchmark into asv's columns."""
+        product = list(case_params(benchmark))
+        values: list[float | None] = []
+        samples: list[list[float] | None] = []
+        known: set[int] = set()
+        started, duration = None, 0.0
+        for index, params in enumerate(product):
+            pooled: list[float] | None = None
+            outcome = "missing"
+            for item in self.stored:
+                if not isinstance(item, (records.Measurement, records.Failure)):
+                    continue
+                if (item.benchmark, item.version, item.params) != (
+                    benchmark["name"],
+                    benchmark["version"],
+                    list(params),
+                ):
+                    if isinstance(item, records.Failure) and item.benchmark is None:
+                        outcome = "failed"
+                    continue
+                if isinstance(item, records.Failure):
+                    outcome = item.outcome
+                else:
+                    pooled = (pooled or []) + item.samples
+                    started, duration = started or item.started, duration + item.duration_s
+            failed = outcome in ("failed", "timeout")
+            # asv writes null for a failure, and not-a-number for what was not measured.
+            values.append(None if failed else statistics.median(pooled) if pooled else float("nan"))
+            samples.append(None if failed else pooled)
+            if pooled or outcome != "missing":
+                known.add(index)
+        numbers = [1 if item else None for item in samples]
+        at = datetime.fromisoformat(started) if started else datetime.now(UTC)
+        # What stock asv measured and the readings do not hold stays as it is.
+        self._asv.add_result(
+            benchmark, BenchmarkResult(values, samples, numbers, None, "", None), at, duration,
+            record_samples=True, selected_idx=known,
+        )  # fmt: skip
+
+    def _save(self) -> None:
+        # asv's own writing is not atomic: let it write elsewhere, and put the text in place at once.
+        with tempfile.TemporaryDirectory() as aside:
+            target = Path(aside) / self.folder.name
+            target.mkdir()
+            self._asv._filename = str(Path(self.folder.name) / self.path.name)
+            self._asv.save(aside)
+            readings.replace(self.path, (target / self.path.name).read_text("utf-8"))
+
+
+def belongs(reading: records.Measurement | records.Failure, case: records.Case) -> bool:
+    """Whether a reading is of this case in its present version."""
+    return (reading.benchmark, reading.version, tuple(reading.params or ())) == case.key
+
+
+def case_params(benchmark: dict[str, Any]) -> Iterator[tuple[str, ...]]:
+    """The parameter sets of a benchmark, in asv's order."""
+    yield from itertools.product(*benchmark["params"])
+
+
+def measured_commits(folder: Path) -> set[str]:
+    """Full hashes of the commits that a machine has results of; broken files do not count."""
+    found = set()
+    for path in folder.glob("*.json"):
+        if path.name == "machine.json":
+            continue
+        try:
+            found.add(str(json.loads(path.read_text("utf-8"))["commit_hash"]))
+        except (OSError, ValueError, KeyError, TypeError):
+            continue
+    return found
+
+
+def _retryable(item: records.Reading) -> bool:
+    return isinstance(item, records.Failure) and item.outcome in ("failed", "timeout", "incompatible")

@@ -1,0 +1,262 @@
+"""What is measured when: the missing cases of each commit, launch by launch, saved one by one."""
+
+from __future__ import annotations
+
+import os
+import time
+import uuid
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+from mlx_velocity import cases as case_list
+from mlx_velocity import environments, results
+from mlx_velocity.environments import Prepared
+from mlx_velocity.errors import EnvironmentFailure, MeasurementError
+from mlx_velocity.history import Commit
+from mlx_velocity.records import Case, Failure, Launch, Measurement, Outcome
+from mlx_velocity.tracks import Track
+from mlx_velocity.workers import LocalWorker, Worker, WorkerError
+
+HELLO_TIMEOUT_S = 300.0
+"""Importing transformers for the first time compiles hundreds of files."""
+
+Benchmark = dict[str, Any]
+StartWorker = Callable[[Prepared], Worker]
+
+
+@dataclass(frozen=True)
+class Event:
+    """Something a progress line wants to know; `done` and `total` count case launches."""
+
+    kind: str
+    """environment, case, saved, failed, set_aside."""
+    text: str
+    commit: Commit
+    done: int
+    total: int
+
+
+@dataclass
+class Summary:
+    """What a run has done so far."""
+
+    total: int = 0
+    """Case launches that were planned; `done` of them are stored."""
+    done: int = 0
+    measured: int = 0
+    failed: int = 0
+    skipped: int = 0
+    environments_failed: int = 0
+    commits: int = 0
+    timed_s: float = 0.0
+    """Seconds inside timed samples."""
+    wall_s: float = 0.0
+
+
+@dataclass
+class Plan:
+    """A unit of work, a plain record that could cross a network: one commit and its missing cases."""
+
+    commit: Commit
+    stored: results.CommitResults
+    rounds: list[list[Case]] = field(default_factory=list)
+    """The cases of each launch."""
+
+    @property
+    def size(self) -> int:
+        """Case launches to do."""
+        return sum(len(cases) for cases in self.rounds)
+
+
+def plan(stored: results.CommitResults, commit: Commit, cases: list[Case], launches: int | None) -> Plan:
+    """The launches that a commit still needs: the first launch measures what misses most."""
+    missing = [(case, max(0, (launches or case.launches) - stored.launches_done(case))) for case in cases]
+    most = max((count for _, count in missing), default=0)
+    rounds = [[case for case, count in missing if count > number] for number in range(most)]
+    # Every other launch goes backwards, so that slow drift does not favour the same cases.
+    return Plan(
+        commit, stored, [cases[:: 1 if number % 2 == 0 else -1] for number, cases in enumerate(rounds)]
+    )
+
+
+def run_plans(
+    track: Track,
+    repo_path: str,
+    plans: list[Plan],
+    benchmarks: dict[str, Benchmark],
+    *,
+    profile: str,
+    say: Callable[[Event], None] = lambda _: None,
+    start_worker: StartWorker | None = None,
+    clock: Callable[[], float] = time.monotonic,
+) -> Summary:
+    """Measure what the plans name, newest commit first; every result is saved as it comes.
+
+    An environment that can't be had and a case that fails are recorded, and the run goes on.
+    Raises MeasurementError where the package index is out of reach, InputError where results
+    can't be written.
+    """
+    summary, began = Summary(), clock()
+    summary.total = sum(item.size for item in plans)
+    starter = start_worker or (lambda prepared: LocalWorker(prepared, {"MLX_VELOCITY_PROFILE": profile}))
+    for item in plans:
+        if not item.size:
+            continue
+        summary.commits += 1
+
+        def tell(kind: str, text: str, item: Plan = item) -> None:
+            say(Event(kind, text, item.commit, summary.done, summary.total))
+
+        tell("environment", "environment")
+        try:
+            prepared = environments.prepare(
+                track, repo_path, item.commit.hash, lambda text: tell("environment", text)
+            )
+        except EnvironmentFailure as error:
+            outcome: Outcome = "incompatible" if error.incompatible else "failed"
+            item.stored.fail_all(Failure(outcome, error.message, started=results.now()), benchmarks)
+            summary.environments_failed += 1
+            summary.total -= item.size
+            tell("failed", f"{outcome}: {error.message}")
+            continue
+        if prepared.record not in item.stored.stored:
+            item.stored.add(prepared.record)
+        for round_cases in item.rounds:
+            for case, reading in _launch(track, prepared, round_cases, starter, item.stored, tell):
+                item.stored.add(reading, benchmarks[case.benchmark])
+                summary.done += 1
+                if isinstance(reading, Measurement):
+                    summary.measured += 1
+                    summary.timed_s += sum(reading.samples) if reading.unit == "seconds" else 0.0
+                    tell("saved", case.label)
+                elif reading.outcome == "skipped":
+                    summary.skipped += 1
+                    tell("skipped", f"{case.label}: {reading.reason}")
+                else:
+                    summary.failed += 1
+                    tell("failed", f"{case.label}: {reading.reason}")
+    summary.wall_s = clock() - began
+    return summary
+
+
+def _launch(
+    track: Track,
+    prepared: Prepared,
+    cases: list[Case],
+    start_worker: StartWorker,
+    stored: results.CommitResults,
+    tell: Callable[[str, str], None],
+) -> Iterator[tuple[Case, Measurement | Failure]]:
+    """Measure cases in one worker; where it dies, the next case gets a new one."""
+    worker: Worker | None = None
+    launch: str | None = None
+    broken: WorkerError | None = None
+    try:
+        for case in cases:
+            if stored.launches_done(case) >= case.launches and _failed(stored, case):
+                continue  # failed in an earlier launch of this run
+            started, begin = results.now(), time.monotonic()
+            if worker is None and broken is None:
+                worker = start_worker(prepared)
+                try:
+                    opened = open_launch(worker, prepared)
+                except WorkerError as error:
+                    worker, broken = None, error
+                else:
+                    launch = opened.launch
+                    stored.add(opened)
+            if worker is None:
+                # A worker that can't even start would fail for every other case as well.
+                assert broken is not None
+                yield case, _failure(case, None, broken, started)
+                continue
+            tell("case", case.label)
+            try:
+                answer = worker.request(measure_message(track, case), case.timeout_s)
+            except WorkerError as error:
+                worker = None
+                yield case, _failure(case, launch, error, started)
+                continue
+            if "skipped" in answer:
+                yield case, Failure("skipped", answer["skipped"], *_identity(case), launch, started=started)
+            else:
+                yield case, Measurement(
+                    str(launch), case.benchmark, case.version, list(case.params), case.unit, answer["samples"],
+                    answer["warmup"], started, round(time.monotonic() - begin, 6), answer["notes"], answer["sensors"],
+                )  # fmt: skip
+    finally:
+        if worker is not None:
+            worker.close()
+
+
+def open_launch(worker: Worker, prepared: Prepared) -> Launch:
+    """Greet a new worker: it pins itself and proves that it measures what is intended."""
+    answer = worker.request(
+        {"op": "hello", "modules": prepared.modules, "cores": cores(prepared)}, HELLO_TIMEOUT_S
+    )
+    return Launch(
+        uuid.uuid4().hex[:12], results.now(), answer["affinity"], answer["modules"], answer["startup_s"]
+    )
+
+
+def cores(prepared: Prepared) -> list[int]:
+    """The core that a CPU series is pinned to: the last one, which the system uses least.
+
+    GPU series run free, since their host threads are meant to overlap.
+    """
+    if prepared.record.backend != "cpu" or not hasattr(os, "sched_getaffinity"):
+        return []
+    return [max(os.sched_getaffinity(0))]
+
+
+def measure_message(track: Track, case: Case) -> dict[str, Any]:
+    """The request to measure a case."""
+    index = case.index if case.params else None
+    return {
+        "op": "measure",
+        "benchmark_dir": str(track.benchmark_dir),
+        "benchmark": case.benchmark,
+        "index": index,
+    }
+
+
+def discover(
+    track: Track, repo_path: str, commits: list[Commit], start_worker: StartWorker | None = None
+) -> dict[str, Benchmark]:
+    """All benchmarks of a track by name, found in the first environment that can be had.
+
+    Raises MeasurementError where none can import the suite.
+    """
+    reason = "there is no commit to try"
+    for commit in commits:
+        try:
+            prepared = environments.prepare(track, repo_path, commit.hash)
+            worker = (start_worker or (lambda item: LocalWorker(item, {})))(prepared)
+            try:
+                answer = worker.request(
+                    {"op": "discover", "benchmark_dir": str(track.benchmark_dir)}, HELLO_TIMEOUT_S
+                )
+            finally:
+                worker.close()
+        except (EnvironmentFailure, WorkerError) as error:
+            reason = str(error)
+            continue
+        found = {item["name"]: item for item in answer["benchmarks"]}
+        case_list.save(track, list(found.values()))
+        return found
+    raise MeasurementError(f"the benchmarks can't be imported: {reason}", "run: asv check, or mend the suite")
+
+
+def _failed(stored: results.CommitResults, case: Case) -> bool:
+    return any(isinstance(item, Failure) and results.belongs(item, case) for item in stored.stored)
+
+
+def _identity(case: Case) -> tuple[str, str, list[str]]:
+    return case.benchmark, case.version, list(case.params)
+
+
+def _failure(case: Case, launch: str | None, error: WorkerError, started: str) -> Failure:
+    return Failure(
+        error.outcome, error.reason, *_identity(case), launch, error.exit_code, error.last_lines, started
+    )  # fmt: skip

@@ -1,0 +1,154 @@
+"""A track: one asv configuration, read and made absolute, with our own settings beside asv's."""
+
+from __future__ import annotations
+
+import copy
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from asv.config import Config
+from asv.plugin_manager import plugin_manager
+from asv.repo import Repo, get_repo
+from asv.util import ProcessError, UserError
+
+from mlx_velocity.errors import InputError
+
+CONFIG_NAME = "asv.conf.json"
+TRACKS_FOLDER = "tracks"
+SETTINGS_KEY = "mlx_velocity"
+PLUGIN = ".mlx_velocity.asv_plugin"
+DEFAULT_MODULES = ("mlx.core", "mlx_lm")
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What stands under `mlx_velocity` in the configuration; asv itself ignores that key."""
+
+    requirements: str | None = None
+    """A file of pins in the tree of each commit, for a track whose commits are sets of versions."""
+    overlay: list[str] = field(default_factory=list)
+    """Pure-Python packages of the repository that are laid over the environment without a build."""
+    modules: list[str] = field(default_factory=lambda: list(DEFAULT_MODULES))
+    """Modules whose place is checked in the worker before anything is measured."""
+    backend: str = "auto"
+    """cpu, metal, cuda, or auto: what the machine has."""
+
+
+@dataclass(frozen=True)
+class Track:
+    """A repository, its environment, its benchmarks and its results; all paths are absolute."""
+
+    name: str
+    root: Path
+    conf: Config
+    settings: Settings
+
+    @property
+    def results_dir(self) -> Path:
+        """Folder of benchmarks.json and of one folder per machine."""
+        return Path(self.conf.results_dir)
+
+    @property
+    def benchmark_dir(self) -> Path:
+        """Folder of the asv classes."""
+        return Path(self.conf.benchmark_dir)
+
+    @property
+    def work_dir(self) -> Path:
+        """Everything that can be made again: environments, trees, clones."""
+        return self.root / ".asv"
+
+    @property
+    def html_dir(self) -> Path:
+        """Where the site is built."""
+        return Path(self.conf.html_dir)
+
+
+def find_config(config: Path | None, track: str | None, start: Path) -> Path:
+    """The configuration file meant by `--config` or `--track`, or the nearest one above `start`.
+
+    Raises InputError where there is none.
+    """
+    if config is not None:
+        if not config.is_file():
+            raise InputError(f"{config} does not exist", "name an asv configuration with --config FILE")
+        return config.resolve()
+    home = next((folder for folder in (start, *start.parents) if (folder / CONFIG_NAME).is_file()), None)
+    if home is None:
+        raise InputError(
+            f"there is no {CONFIG_NAME} here or above",
+            "go to a checkout of a benchmark suite, or use --config FILE",
+        )
+    if track is None:
+        return (home / CONFIG_NAME).resolve()
+    known = {
+        path.name.removesuffix(f".{CONFIG_NAME}"): path
+        for path in home.glob(f"{TRACKS_FOLDER}/*.{CONFIG_NAME}")
+    }
+    known[load(home / CONFIG_NAME).name] = home / CONFIG_NAME
+    if track not in known:
+        raise InputError(f"there is no track '{track}'", f"the tracks here are: {', '.join(sorted(known))}")
+    return known[track].resolve()
+
+
+def load(path: Path, repo: str | None = None, backend: str | None = None) -> Track:
+    """Read a configuration; `repo` and `backend` override what it says.
+
+    Raises InputError where the file is broken or contradicts itself.
+    """
+    path = path.resolve()
+    try:
+        conf = Config.load(str(path))
+        plugin_manager.import_plugin(PLUGIN)
+        for plugin in conf.plugins:
+            if plugin != PLUGIN:
+                plugin_manager.import_plugin(plugin)
+        settings = Settings(**getattr(conf, SETTINGS_KEY, {}))
+    except (UserError, TypeError, ImportError, ValueError) as error:
+        raise InputError(
+            f"{path.name} is broken: {error}", "mend it, or compare it with docs/architecture.md"
+        ) from error
+    if backend is not None:
+        settings = Settings(**{**vars(settings), "backend": backend})
+    root = path.parent.parent if path.parent.name == TRACKS_FOLDER else path.parent
+    for key in ("benchmark_dir", "results_dir", "env_dir", "html_dir"):
+        setattr(conf, key, str((path.parent / getattr(conf, key)).resolve()))
+    if repo is not None:
+        conf.repo = repo
+        conf.dvcs = None if Path(repo).is_dir() else "git"
+    if Path(conf.repo).is_dir() or (path.parent / conf.repo).is_dir():
+        conf.repo = str((path.parent / conf.repo).resolve())
+    if not Path(conf.benchmark_dir).is_dir():
+        raise InputError(
+            f"{path.name} names no benchmarks: {conf.benchmark_dir} does not exist", "set benchmark_dir"
+        )
+    return Track(Path(conf.results_dir).name, root, conf, settings)
+
+
+def open_repo(track: Track) -> Repo:
+    """asv's view of the tracked repository, cloned or built where it is not there yet.
+
+    Raises InputError where it cannot be had.
+    """
+    conf = copy.copy(track.conf)
+    # asv clones into a folder named like the project: keep that folder out of the way.
+    conf.project = str(track.work_dir / "repos" / track.conf.project)
+    Path(conf.project).parent.mkdir(parents=True, exist_ok=True)
+    try:
+        repo: Any = get_repo(conf)
+    except (UserError, ProcessError, OSError) as error:
+        raise InputError(
+            f"the repository {conf.repo} can't be opened: {_last_line(error)}",
+            "name a clone or a URL with --repo, and see that git is installed",
+        ) from error
+    if repo is None:
+        raise InputError(
+            f"no kind of repository matches '{conf.repo}'", 'set "dvcs": "git" or use --repo PATH'
+        )
+    return repo
+
+
+def _last_line(error: Exception) -> str:
+    text = getattr(error, "stderr", None) or str(error) or type(error).__name__
+    return str(text).strip().splitlines()[-1]

@@ -1,0 +1,69 @@
+"""Base units in, what a person reads out. GB is 1e9 bytes and GiB is 2**30; labels say which."""
+
+from __future__ import annotations
+
+import math
+
+from mlx_velocity import metrics
+
+_TIME_STEPS = ((1.0, "s"), (1e-3, "ms"), (1e-6, "µs"), (1e-9, "ns"))
+_BYTE_STEPS = ((2**40, "TiB"), (2**30, "GiB"), (2**20, "MiB"), (2**10, "KiB"), (1, "B"))
+
+
+def seconds(value: float) -> str:
+    """`0.0123` → `12.3 ms`."""
+    return _scaled(value, _TIME_STEPS)
+
+
+def bytes_(value: float) -> str:
+    """`1572864` → `1.5 MiB`."""
+    return _scaled(value, _BYTE_STEPS)
+
+
+def quantity(value: float, unit: str) -> str:
+    """A stored number in words, by its stored unit."""
+    if unit == metrics.SECONDS.unit:
+        return seconds(value)
+    if unit in (metrics.BYTES.unit, metrics.RESIDENT_BYTES.unit):
+        return bytes_(value)
+    if unit == metrics.JOULES.unit:
+        return f"{_three_digits(value)} J"
+    return f"{_three_digits(value)} {unit}"
+
+
+def tokens_per_second(tokens: int, duration_s: float) -> float:
+    """The usual view of a time that handled `tokens` tokens; NaN for a time of zero."""
+    return tokens / duration_s if duration_s > 0 else math.nan
+
+
+def rate(value: float) -> str:
+    """`1234.5` → `1,234`, `12.345` → `12.3`."""
+    return f"{value:,.0f}" if value >= 1000 else _three_digits(value)
+
+
+def percent_change(ratio: float) -> str:
+    """`1.034` → `+3.4 %`."""
+    return f"{(ratio - 1) * 100:+.1f} %"
+
+
+def clock(duration_s: float) -> str:
+    """A duration for progress lines: `1:05` or `2:03:04`."""
+    total = max(0, round(duration_s))
+    hours, rest = divmod(total, 3600)
+    minutes, secs = divmod(rest, 60)
+    return f"{hours}:{minutes:02d}:{secs:02d}" if hours else f"{minutes}:{secs:02d}"
+
+
+def _scaled(value: float, steps: tuple[tuple[float, str], ...]) -> str:
+    for factor, name in steps:
+        if abs(value) >= factor:
+            return f"{_three_digits(value / factor)} {name}"
+    factor, name = steps[-1]
+    return f"{_three_digits(value / factor)} {name}"
+
+
+def _three_digits(value: float) -> str:
+    magnitude = abs(value)
+    if magnitude >= 100 or value == int(value):
+        return f"{value:.0f}"
+    return f"{value:.1f}" if magnitude >= 10 else f"{value:.2f}"

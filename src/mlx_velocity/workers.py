@@ -1,0 +1,147 @@
+"""The runner's end of a worker process: requests with a deadline, and what is left when it dies."""
+
+from __future__ import annotations
+
+import json
+import os
+import queue
+import signal
+import subprocess
+import threading
+from collections import deque
+from typing import Any, Protocol
+
+from mlx_velocity.environments import Prepared
+
+LAST_LINES = 20
+"""How much of a dead worker's standard error is kept with the failure."""
+_GRACE_S = 5.0
+
+
+class WorkerError(Exception):
+    """A worker that gave no usable answer. `outcome` is `failed` or `timeout`."""
+
+    def __init__(
+        self, reason: str, exit_code: int | None = None, last_lines: list[str] | None = None
+    ) -> None:
+        super().__init__(reason)
+        self.reason = reason
+        self.exit_code = exit_code
+        self.last_lines = last_lines or []
+        self.outcome: Any = "failed"
+
+
+class WorkerTimeout(WorkerError):
+    """A worker that did not answer in time and was ended."""
+
+    def __init__(self, timeout_s: float, last_lines: list[str]) -> None:
+        super().__init__(f"timeout: no answer within {timeout_s:g} s", None, last_lines)
+        self.outcome = "timeout"
+
+
+class Worker(Protocol):
+    """What the scheduler needs of a worker, here or across a network."""
+
+    def request(self, message: dict[str, Any], timeout_s: float) -> dict[str, Any]:
+        """The answer to a message; raises WorkerError, after which the worker is gone."""
+
+    def close(self) -> None:
+        """End the worker and everything it started."""
+
+
+class LocalWorker:
+    """A worker process on this machine, in a session of its own."""
+
+    def __init__(self, environment: Prepared, extra_variables: dict[str, str]) -> None:
+        self._places = (str(environment.path), str(environment.overlay or environment.path))
+        self._process = subprocess.Popen(
+            [str(environment.python), "-m", "mlx_velocity.probe.worker"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            cwd=environment.variables()["TMPDIR"],
+            env={**environment.variables(), **extra_variables},
+            start_new_session=True,
+        )
+        self._answers: queue.Queue[bytes | None] = queue.Queue()
+        self._stderr: deque[str] = deque(maxlen=LAST_LINES)
+        self._readers = [
+            threading.Thread(target=target, daemon=True) for target in (self._read, self._read_stderr)
+        ]
+        for reader in self._readers:
+            reader.start()
+
+    def request(self, message: dict[str, Any], timeout_s: float) -> dict[str, Any]:
+        """The answer to a message within wall-clock `timeout_s`; raises WorkerError, ending the worker."""
+        assert self._process.stdin is not None
+        try:
+            self._process.stdin.write(json.dumps(message).encode() + b"\n")
+            self._process.stdin.flush()
+            line = self._answers.get(timeout=timeout_s)
+        except queue.Empty:
+            self.close()
+            raise WorkerTimeout(timeout_s, self._last_lines()) from None
+        except OSError:
+            line = None
+        if line is None:
+            raise self._died()
+        try:
+            answer: dict[str, Any] = json.loads(line)
+            ok = answer["ok"]
+        except (ValueError, KeyError, TypeError):
+            self.close()
+            raise WorkerError("the worker's answer could not be read", None, self._last_lines()) from None
+        if not ok:
+            # The process is alive but what it measured failed: the next case starts afresh.
+            self.close()
+            raise WorkerError(
+                self._hide(str(answer.get("error"))), None, [self._hide(x) for x in answer["last_lines"]]
+            )
+        return answer
+
+    def close(self) -> None:
+        """End the process and its children; safe to call twice."""
+        try:
+            os.killpg(self._process.pid, signal.SIGKILL)
+        except (ProcessLookupError, PermissionError):
+            pass
+        self._process.wait()
+        for reader in self._readers:
+            reader.join(_GRACE_S)
+        for stream in (self._process.stdin, self._process.stdout, self._process.stderr):
+            if stream is not None:
+                try:
+                    stream.close()
+                except OSError:
+                    pass
+
+    def _died(self) -> WorkerError:
+        try:
+            code = self._process.wait(_GRACE_S)
+        except subprocess.TimeoutExpired:
+            code = None
+        self.close()
+        name = (
+            f" ({signal.Signals(-code).name})" if code is not None and -code in signal.valid_signals() else ""
+        )
+        return WorkerError(f"exit {code}{name}", code, self._last_lines())
+
+    def _last_lines(self) -> list[str]:
+        return [self._hide(line) for line in self._stderr]
+
+    def _hide(self, text: str) -> str:
+        """Without the folders of this machine: results are published."""
+        for place in self._places:
+            text = text.replace(place, "<environment>")
+        return text.replace(os.path.expanduser("~"), "~")[:2000]
+
+    def _read(self) -> None:
+        assert self._process.stdout is not None
+        for line in self._process.stdout:
+            self._answers.put(line)
+        self._answers.put(None)
+
+    def _read_stderr(self) -> None:
+        assert self._process.stderr is not None
+        for line in self._process.stderr:
+            self._stderr.append(line.decode("utf-8", "replace").rstrip())
