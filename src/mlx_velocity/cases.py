@@ -11,7 +11,7 @@ from typing import Any
 
 from asv.benchmarks import Benchmarks
 
-from mlx_velocity import readings, results
+from mlx_velocity import metrics, readings, results
 from mlx_velocity.errors import InputError
 from mlx_velocity.probe import profiles
 from mlx_velocity.records import Case
@@ -71,6 +71,7 @@ def _cases(benchmark: Benchmark, default_timeout_s: float) -> Iterable[tuple[Cas
             unit=str(benchmark.get("unit", "seconds")),
             launches=int(benchmark.get("rounds", 0)) or 1,
             timeout_s=float(benchmark.get("timeout") or default_timeout_s),
+            noise=benchmark.get("noise") or metrics.of_unit(str(benchmark.get("unit", "seconds"))).noise,
         )
         yield case, [_value(text) for text in params]
 

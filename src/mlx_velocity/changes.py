@@ -34,7 +34,7 @@ class Change:
         """Whether the interval leaves no room for `no change`."""
         if self.base is None or self.head is None or self.ratio is None:
             return False
-        if metrics.of_unit(self.case.unit).noise == "counted":
+        if self.case.noise == "counted":
             return self.base != self.head
         return self.ratio.low > 1 + RELEVANT or self.ratio.high < 1 - RELEVANT
 

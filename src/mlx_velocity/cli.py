@@ -161,8 +161,9 @@ def releases_command(
     update: Annotated[
         bool, typer.Option("--update", help="Append what the package index has that the list lacks.")
     ] = False,
+    index_url: Annotated[str | None, typer.Option(help="Address of the package index to ask.")] = None,
 ) -> None:
     """List the release history of mlx and mlx-lm."""
     from mlx_velocity.commands.releases import releases
 
-    releases(update, console)
+    releases(update, index_url, console)

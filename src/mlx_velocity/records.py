@@ -11,6 +11,8 @@ import dataclasses
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Literal, TypeAlias
 
+from mlx_velocity.metrics import Noise
+
 FORMAT = 1
 """Version of the readings format. 1: first version."""
 
@@ -32,6 +34,8 @@ class Case:
     launches: int
     """How many processes measure it (asv's `rounds`)."""
     timeout_s: float
+    noise: Noise
+    """Whether its numbers vary from launch to launch, or are counted and compared exactly."""
 
     @property
     def key(self) -> tuple[str, str, tuple[str, ...]]:

@@ -22,7 +22,7 @@ from pathlib import Path
 import git
 import jsonschema
 from filelock import FileLock
-from gitdb import IStream, LooseObjectDB  # type: ignore[import-untyped]
+from gitdb import IStream, LooseObjectDB
 from packaging.version import InvalidVersion, Version
 
 from mlx_velocity.errors import InputError

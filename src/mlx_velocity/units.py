@@ -24,7 +24,7 @@ def quantity(value: float, unit: str) -> str:
     """A stored number in words, by its stored unit."""
     if unit == metrics.SECONDS.unit:
         return seconds(value)
-    if unit in (metrics.BYTES.unit, metrics.RESIDENT_BYTES.unit):
+    if unit == metrics.BYTES.unit:
         return bytes_(value)
     if unit == metrics.JOULES.unit:
         return f"{_three_digits(value)} J"

@@ -55,7 +55,7 @@ class LocalWorker:
     def __init__(self, environment: Prepared, extra_variables: dict[str, str]) -> None:
         self._places = (str(environment.path), str(environment.overlay or environment.path))
         self._process = subprocess.Popen(
-            [str(environment.python), "-m", "mlx_velocity.probe.worker"],
+            [str(environment.python), "-X", "faulthandler", "-m", "mlx_velocity.probe.worker"],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,

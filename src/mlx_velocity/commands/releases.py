@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 from rich.console import Console
 from rich.markup import escape
 
@@ -9,15 +11,19 @@ from mlx_velocity import releases as release_list
 from mlx_velocity.report import text
 
 
-def releases(update: bool, console: Console) -> None:
+def releases(update: bool, index_url: str | None, console: Console) -> None:
     """Print the history, after appending what the index has where `update` is asked for."""
     if update:
-        found = release_list.update()
+        found = release_list.update(fetch=partial(release_list.fetch_releases, index_url=index_url))
         for release in found.added:
             console.print(f"added {release.package} {release.version} ({release.date[:10]})", highlight=False)
         for release in found.yanked_since:
             console.print(
                 f"[yellow]yanked since it was listed[/]: {release.package} {release.version}", highlight=False
+            )
+        for release in found.gone:
+            console.print(
+                f"[yellow]no longer on the index[/]: {release.package} {release.version}", highlight=False
             )
         if not found.added:
             console.print("The index has no release that the list lacks.")

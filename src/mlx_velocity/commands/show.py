@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ from rich.console import Console
 from rich.markup import escape
 
 from mlx_velocity import cases as case_list
-from mlx_velocity import changes, history, machine, requirements, results, tracks, units
+from mlx_velocity import changes, history, machine, readings, requirements, results, tracks, units
 from mlx_velocity.commands.run import open_results
 from mlx_velocity.errors import InputError
 from mlx_velocity.report import text
@@ -71,10 +72,16 @@ def stored_benchmarks(track: tracks.Track) -> dict[str, dict[str, Any]]:
 def _open(
     track: tracks.Track, repo_path: str, name: str, folder: Path
 ) -> tuple[history.Commit, results.CommitResults]:
+    """A commit and what is stored of it, in this Python's series or else in the only other one."""
     commit = history.one(repo_path, name)
-    stored_machine = machine.load(folder) or {}
     backend = requirements.backend_here(track.settings.backend)
-    stored = open_results(track, commit, folder, stored_machine, backend)
+    description = machine.load(folder) or {}
+    stored = open_results(track, commit, folder, description, backend)
+    if not stored.stored:
+        others = sorted(folder.glob(f"{commit.short}-*{readings.SUFFIX}"))
+        if others:
+            env_name = others[0].name.removesuffix(readings.SUFFIX).removeprefix(f"{commit.short}-")
+            stored = dataclasses.replace(stored, env_name=env_name, stored=[], set_aside=[])
     if not stored.stored:
         raise InputError(
             f"there are no results of {commit.short} ({commit.subject}) on {folder.name}",

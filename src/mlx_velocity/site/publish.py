@@ -52,8 +52,7 @@ def publish(track: tracks.Track) -> Published:
             )
         known = history.known_commits(repo_path, hashes)
         _publish_asv(track, repo_path, staged, html)
-        with redirect_stdout(io.StringIO()):
-            cmd_install(html, backup=False)
+        _install_interface(html)
         (html / "commits.json").write_text(json.dumps(_subjects(known)), "utf-8")
         _put_in_place(html, track.html_dir)
     machines = sorted(path.parent.name for path in track.results_dir.glob("*/machine.json"))
@@ -65,8 +64,8 @@ def _stage(source: Path, target: Path) -> tuple[set[str], list[tuple[str, str]]]
     target.mkdir()
     hashes: set[str] = set()
     left_out: list[tuple[str, str]] = []
-    for root, _machine, file in iter_results_paths(str(source)):
-        path = Path(root) / file
+    for folder, file, _machine in iter_results_paths(str(source)):
+        path = Path(folder, file)
         try:
             result = Results.load(str(path))
             for key in result.get_all_result_keys():
@@ -101,6 +100,15 @@ def _publish_asv(track: tracks.Track, repo_path: str, staged: Path, html: Path) 
             Publish.run(conf, pull=False)
     except util.UserError as error:
         raise MeasurementError(f"asv could not publish: {error}", "see which result it names") from error
+
+
+def _install_interface(html: Path) -> None:
+    """Replace asv's own pages, whose scripts come from ten other hosts, by asv-tachyon's."""
+    for path in html.iterdir():
+        if path.is_file() and path.suffix not in (".json", ".xml"):
+            path.unlink()
+    with redirect_stdout(io.StringIO()):
+        cmd_install(html, backup=False)
 
 
 def _subjects(commits: dict[str, history.Commit]) -> dict[str, str]:
