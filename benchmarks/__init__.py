@@ -1,0 +1,1 @@
+"""asv benchmark classes, one file per stage of a language model."""

@@ -1,0 +1,174 @@
+"""Everything that moved or changed its signature between versions of mlx and mlx_lm.
+
+The rest of the probe calls these functions and knows one interface. What a version lacks is None
+or NotImplementedError, asv's way to skip, with the reason.
+"""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+from collections.abc import Iterator
+from typing import Any
+
+
+def versions() -> dict[str, str]:
+    """The versions of what is measured, by import name."""
+    core = importlib.import_module("mlx.core")
+    return {"mlx": str(core.__version__), "mlx_lm": mlx_lm_version()}
+
+
+def mlx_lm_version() -> str:
+    """mlx_lm's version as it says itself."""
+    return str(getattr(importlib.import_module("mlx_lm"), "__version__", "of unknown version"))
+
+
+def model_classes(model_type: str) -> tuple[Any, Any]:
+    """mlx_lm's `Model` and `ModelArgs` of a model type; NotImplementedError where it has none."""
+    name = f"mlx_lm.models.{model_type}"
+    try:
+        module = importlib.import_module(name)
+    except ModuleNotFoundError as error:
+        # A missing dependency of a model that is there is another matter.
+        if error.name != name:
+            raise
+        message = f"mlx-lm {mlx_lm_version()} has no model type {model_type}"
+        raise NotImplementedError(message) from None
+    return module.Model, module.ModelArgs
+
+
+def _generate_module() -> Any:
+    """Where `generate_step` lives: `mlx_lm.generate` since 0.24, `mlx_lm.utils` before."""
+    for name in ("mlx_lm.generate", "mlx_lm.utils"):
+        # Not `from mlx_lm import generate`: that is the function of the same name.
+        module = importlib.import_module(name)
+        if hasattr(module, "generate_step"):
+            return module
+    raise NotImplementedError(f"mlx-lm {mlx_lm_version()} has no generate_step")
+
+
+def generate_step(
+    model: Any, prompt: list[int], needed: tuple[str, ...] = (), **wanted: Any
+) -> Iterator[Any]:
+    """mlx_lm's token generator with those of the `wanted` arguments that this version knows.
+
+    NotImplementedError where it lacks one of the `needed` ones. All go by keyword: a positional
+    argument was inserted in 0.32. Old versions without `max_tokens` never end: take, do not drain.
+    """
+    import mlx.core as mx
+
+    step = _generate_module().generate_step
+    known = inspect.signature(step).parameters
+    for name in needed:
+        if name not in known:
+            raise NotImplementedError(f"generate_step of mlx-lm {mlx_lm_version()} takes no {name}")
+    arguments = {name: value for name, value in wanted.items() if name in known}
+    if "temp" in known and known["temp"].default is inspect.Parameter.empty:
+        arguments["temp"] = 0.0
+    steps: Iterator[Any] = step(prompt=mx.array(prompt), model=model, **arguments)
+    return steps
+
+
+def token_of(step: Any) -> int:
+    """The token id of one item of `generate_step`: an int, or an array in old versions."""
+    token = step[0]
+    return token if isinstance(token, int) else int(token.item())
+
+
+def greedy(logprobs: Any) -> Any:
+    """The sampler that every version shares: the likeliest token."""
+    import mlx.core as mx
+
+    return mx.argmax(logprobs, axis=-1)
+
+
+def synchronize() -> None:
+    """Wait until the default stream and mlx_lm's generation stream have nothing left to do."""
+    import mlx.core as mx
+
+    mx.synchronize()
+    stream = getattr(_generate_module(), "generation_stream", None)
+    if stream is not None:
+        mx.synchronize(stream)
+
+
+def make_prompt_cache(model: Any) -> list[Any]:
+    """A fresh prompt cache, one entry a layer; NotImplementedError before mlx_lm had them."""
+    try:
+        module = importlib.import_module("mlx_lm.models.cache")
+    except ModuleNotFoundError:
+        raise NotImplementedError(f"mlx-lm {mlx_lm_version()} has no prompt cache") from None
+    return list(module.make_prompt_cache(model))
+
+
+def cache_bytes(prompt_cache: list[Any]) -> int:
+    """Bytes allocated by a prompt cache; its `state` is trimmed in some versions, the arrays never are."""
+    from mlx.utils import tree_flatten
+
+    arrays = tree_flatten([list(vars(layer).values()) for layer in prompt_cache])
+    return sum(array.nbytes for _, array in arrays if hasattr(array, "nbytes"))
+
+
+def linear_to_lora_layers(model: Any, layers: int, config: dict[str, Any]) -> None:
+    """Put adapters on the last `layers` layers; ValueError or KeyError where mlx_lm refuses `config`."""
+    # The count is `num_lora_layers` in old versions and `num_layers` in new ones: by position.
+    importlib.import_module("mlx_lm.tuner.utils").linear_to_lora_layers(model, layers, config)
+
+
+def _memory_function(name: str) -> Any:
+    """A memory function of mlx, from `mlx.core` or, before 0.25, from `mlx.core.metal`; None without."""
+    import mlx.core as mx
+
+    return getattr(mx, name, None) or getattr(getattr(mx, "metal", None), name, None)
+
+
+def clear_cache() -> None:
+    """Return MLX's buffer cache to the system."""
+    function = _memory_function("clear_cache")
+    if function is not None:
+        function()
+
+
+def reset_peak_memory() -> None:
+    """Start a new peak."""
+    function = _memory_function("reset_peak_memory")
+    if function is not None:
+        function()
+
+
+def memory() -> dict[str, int | None]:
+    """`peak`, `active` and `cache` of MLX's allocator in bytes; None where it does not count.
+
+    mlx 0.21 answers 0 on CPU. A model is in memory whenever this is called, so 0 active bytes
+    means that nothing is counted.
+    """
+    read = {name: _memory_function(f"get_{name}_memory") for name in ("peak", "active", "cache")}
+    values = {name: function() if function else None for name, function in read.items()}
+    if not values["active"]:
+        return dict.fromkeys(values)
+    return values
+
+
+def device_info() -> dict[str, Any]:
+    """What MLX says about its device: from `mlx.core`, or `mlx.core.metal` before 0.29; may be empty."""
+    import mlx.core as mx
+
+    if hasattr(mx, "device_info"):
+        return dict(mx.device_info())
+    metal = getattr(mx, "metal", None)
+    return dict(metal.device_info()) if metal is not None and metal.is_available() else {}
+
+
+def device_memory_bytes() -> int:
+    """Memory that a model may fill: what Metal recommends, else the GPU's, else the machine's."""
+    import mlx.core as mx
+    import psutil
+
+    machine = int(psutil.virtual_memory().total)
+    if mx.default_device() == mx.Device(mx.cpu):
+        return machine
+    found = device_info()
+    for key in ("max_recommended_working_set_size", "total_memory", "memory_size"):
+        if found.get(key):
+            return int(found[key])
+    return machine

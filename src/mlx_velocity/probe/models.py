@@ -1,0 +1,135 @@
+"""Models to measure: a known shape with random weights, a local folder, or a name on a hub.
+
+A spec is `<shape>-<dtype>` (`tiny-float32`, `llama-3.2-1b-4bit`), `path:<folder>`, or `<owner>/<name>`.
+"""
+
+from __future__ import annotations
+
+import functools
+from pathlib import Path
+from typing import Any
+
+from mlx_velocity.errors import InputError
+from mlx_velocity.probe import compat, kept, shapes, weights
+
+HEADROOM = 1.3
+"""Memory that a workload takes over its weights: activations, prompt cache, adapters."""
+HEADROOM_BYTES = 500_000_000
+"""What it takes on top, however small the model."""
+
+
+def get(spec: str) -> Any:
+    """The model of `spec` with its weights in memory, kept until another one is asked for.
+
+    Whoever gets it must not change it. NotImplementedError where the installed mlx_lm lacks the
+    model type or the machine the memory; InputError where the spec means nothing.
+    """
+
+    def make() -> Any:
+        # A filled prompt cache belongs to the model that filled it.
+        kept.release("prompt cache")
+        return build(spec)
+
+    return kept.keep("model", spec, make)
+
+
+def build(spec: str) -> Any:
+    """A new model of `spec`, evaluated, in evaluation mode; the errors are those of `get`."""
+    if spec.startswith("path:") or (not is_synthetic(spec) and "/" in spec):
+        return _loaded(spec)
+    needed, available = needs_bytes(spec), compat.device_memory_bytes()
+    if needed > available:
+        raise NotImplementedError(f"needs {needed / 1e9:.0f} GB, has {available / 1e9:.0f} GB")
+    return _evaluated(_lazy(spec))
+
+
+def is_synthetic(spec: str) -> bool:
+    """Whether `spec` names a shape and a dtype that this module knows."""
+    try:
+        shapes.split(spec)
+    except KeyError:
+        return False
+    return True
+
+
+def config(spec: str) -> dict[str, Any]:
+    """The `config.json` of a synthetic model; InputError for an unknown shape or dtype."""
+    if not is_synthetic(spec):
+        known = f"{', '.join(shapes.SHAPES)} with {', '.join(shapes.DTYPES)}"
+        advice = f"write <shape>-<dtype>, path:<folder> or <owner>/<name>; known are {known}"
+        raise InputError(f"no model is called {spec}", advice)
+    shape, dtype = shapes.split(spec)
+    found: dict[str, Any] = {**shapes.SHAPES[shape], "torch_dtype": shapes.base_dtype(spec)}
+    if dtype in shapes.BITS:
+        found["quantization"] = {"group_size": shapes.GROUP_SIZE, "bits": shapes.BITS[dtype]}
+    return found
+
+
+@functools.cache
+def needs_bytes(spec: str) -> int:
+    """Bytes that measuring a synthetic model takes: its weights plus headroom."""
+    from mlx.utils import tree_flatten
+
+    # The arrays are lazy: their sizes are known and nothing is allocated.
+    size = sum(parameter.nbytes for _, parameter in tree_flatten(_lazy(spec).parameters()))
+    return int(size * HEADROOM) + HEADROOM_BYTES
+
+
+def vocabulary(model: Any) -> int:
+    """How many token ids `model` knows; at least 1000 where its arguments do not say."""
+    arguments = model.args
+    text = getattr(arguments, "text_config", None) or {}
+    return int(getattr(arguments, "vocab_size", None) or text.get("vocab_size") or 1000)
+
+
+def prompt(model: Any, count: int) -> list[int]:
+    """`count` token ids, the same for every model of the same vocabulary."""
+    return weights.integers(count, "prompt", vocabulary(model))
+
+
+def _lazy(spec: str) -> Any:
+    """The model of `spec` with its values described and not yet computed."""
+    import mlx.core as mx
+    import mlx.nn as nn
+
+    description = config(spec)
+    model_class, arguments_class = compat.model_classes(description["model_type"])
+    model = model_class(arguments_class.from_dict(description))
+    model.eval()
+    model.set_dtype(getattr(mx, shapes.base_dtype(spec)))
+    weights.fill(model, shapes.split(spec)[0])
+    quantization = description.get("quantization")
+    if quantization:
+        nn.quantize(model, **quantization, class_predicate=_quantizable)
+    return model
+
+
+def _quantizable(_path: str, module: Any) -> bool:
+    """Whether a module can be quantized in whole groups; pinned, where mlx_lm's own rule changes by version."""
+    return hasattr(module, "to_quantized") and module.weight.shape[-1] % shapes.GROUP_SIZE == 0
+
+
+def _evaluated(model: Any) -> Any:
+    """`model` with its arrays computed one by one, so that temporaries never add up."""
+    import mlx.core as mx
+    from mlx.utils import tree_flatten
+
+    for _, parameter in tree_flatten(model.parameters()):
+        mx.eval(parameter)
+    compat.clear_cache()
+    return model
+
+
+def _loaded(spec: str) -> Any:
+    """A model from a folder or a hub, through mlx_lm's own loader."""
+    import mlx_lm
+
+    if not spec.startswith("path:"):
+        return mlx_lm.load(spec)[0]
+    folder = Path(spec.removeprefix("path:")).expanduser()
+    if not (folder / "config.json").is_file():
+        raise InputError(f"{folder} holds no config.json", "give the folder of a model in mlx_lm's format")
+    if not list(folder.glob("*.safetensors")):
+        advice = "download the weights into it, or convert them with mlx_lm.convert"
+        raise InputError(f"{folder} holds a config.json and no *.safetensors", advice)
+    return mlx_lm.load(str(folder))[0]

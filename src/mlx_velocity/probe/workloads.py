@@ -1,0 +1,182 @@
+"""What is timed, one class per stage of a language model, all with the same three steps.
+
+Construction does what is done once (the model, the prompt), `prepare` what every sample needs anew
+(a fresh cache), `run` is the timed body. Nothing that `run` changes is seen by the next sample.
+Pinned values keep a series comparable while upstream defaults move; each stage has a `Default...`
+workload beside the pinned one, where mlx_lm's own defaults apply.
+"""
+
+from __future__ import annotations
+
+import copy
+import hashlib
+from collections.abc import Iterator
+from typing import Any, Protocol
+
+from mlx_velocity.probe import compat, kept, models, observe
+
+PREFILL_CHUNK = 512
+"""Tokens per call of the model in prefill: mlx_lm's default until 0.23, and one block of most kernels."""
+
+PREFILL_STEP_SIZE = 2048
+"""`prefill_step_size` where generate_step does the prefill: its default since 0.24."""
+
+DECODE_TOKENS = 32
+"""Tokens per timed decode: long enough to hide the clock, short enough to stay at one depth."""
+
+
+class Workload(Protocol):
+    """What `Case` drives."""
+
+    def prepare(self) -> None:
+        """Make ready for one sample; not timed."""
+
+    def run(self) -> None:
+        """The timed body; it returns when its results are computed."""
+
+
+class Prefill:
+    """A prompt of `tokens` tokens through the model, in chunks, into a fresh prompt cache.
+
+    The logits of the whole last chunk are computed, so that every layer and the head count.
+    """
+
+    def __init__(self, model: str, tokens: int) -> None:
+        import mlx.core as mx
+
+        kept.release("prompt cache")
+        self.model = models.get(model)
+        ids = models.prompt(self.model, tokens)
+        self.chunks = [mx.array([ids[i : i + PREFILL_CHUNK]]) for i in range(0, tokens, PREFILL_CHUNK)]
+        self.cache: list[Any] = []
+        self.logits: Any = None
+
+    def prepare(self) -> None:
+        """An empty prompt cache."""
+        import mlx.core as mx
+
+        self.logits = None
+        self.cache = compat.make_prompt_cache(self.model)
+        mx.eval(self.chunks)
+
+    def run(self) -> None:
+        """One prefill."""
+        self.logits = prefill(self.model, self.chunks, self.cache)
+
+
+def prefill(model: Any, chunks: list[Any], cache: list[Any]) -> Any:
+    """Run `chunks` of shape (1, n) through `model`; the last one's logits, shape (n, vocabulary)."""
+    import mlx.core as mx
+
+    for chunk in chunks[:-1]:
+        model(chunk, cache=cache)
+        mx.eval([layer.state for layer in cache])
+    logits = model(chunks[-1], cache=cache)[0]
+    mx.eval(logits, [layer.state for layer in cache])
+    return logits
+
+
+class FirstToken:
+    """From the ids of a prompt to its first token through mlx_lm's generate_step, all pinned."""
+
+    def __init__(self, model: str, tokens: int) -> None:
+        kept.release("prompt cache")
+        self.model = models.get(model)
+        self.ids = models.prompt(self.model, tokens)
+        self.steps: Iterator[Any] = iter(())
+
+    def arguments(self) -> dict[str, Any]:
+        """What generate_step is told."""
+        return {"max_tokens": 1, "sampler": compat.greedy, "prefill_step_size": PREFILL_STEP_SIZE}
+
+    def prepare(self) -> None:
+        """A generation that has not begun, and nothing running."""
+        # Before the old one goes: it has begun a step ahead of need.
+        compat.synchronize()
+        self.steps = compat.generate_step(self.model, self.ids, **self.arguments())
+
+    def run(self) -> None:
+        """One first token."""
+        compat.token_of(next(self.steps))
+
+
+class DefaultFirstToken(FirstToken):
+    """The same as users get it: no argument but the number of tokens."""
+
+    def arguments(self) -> dict[str, Any]:
+        """Nothing but the number of tokens."""
+        return {"max_tokens": 1}
+
+
+class Decode:
+    """Greedy generation of `DECODE_TOKENS` tokens behind a cache that holds `depth` tokens.
+
+    generate_step works one step ahead of what it yields. So a sample begins when its first token is
+    out and nothing is running, and ends when the step ahead of the last token is done: exactly
+    `DECODE_TOKENS` steps. Notes the digest of all tokens, that first one included.
+    """
+
+    def __init__(self, model: str, depth: int) -> None:
+        self.model = models.get(model)
+        self.ids = models.prompt(self.model, depth + 1)
+        self.spec, self.depth = model, depth
+        self.steps: Iterator[Any] = iter(())
+        self.cache: list[Any] = []
+        self.first = 0
+
+    def begin(self) -> Iterator[Any]:
+        """A new generation, nothing computed yet."""
+        filled = kept.keep("prompt cache", (self.spec, self.depth), self._fill)
+        # Copies of arrays share their memory until one is written to.
+        self.cache = copy.deepcopy(filled)
+        return compat.generate_step(
+            self.model,
+            self.ids[-1:],
+            needed=("prompt_cache",),
+            prompt_cache=self.cache,
+            max_tokens=DECODE_TOKENS + 1,
+            sampler=compat.greedy,
+            prefill_step_size=PREFILL_STEP_SIZE,
+        )
+
+    def _fill(self) -> list[Any]:
+        """A prompt cache that holds all but the last token of the prompt."""
+        import mlx.core as mx
+
+        cache = compat.make_prompt_cache(self.model)
+        ids = self.ids[:-1]
+        chunks = [mx.array([ids[i : i + PREFILL_CHUNK]]) for i in range(0, len(ids), PREFILL_CHUNK)]
+        if chunks:
+            prefill(self.model, chunks, cache)
+        return cache
+
+    def prepare(self) -> None:
+        """A copy of the filled cache, the first token, and nothing running."""
+        self.steps = iter(())
+        compat.synchronize()
+        self.steps = self.begin()
+        self.first = compat.token_of(next(self.steps))
+        compat.synchronize()
+
+    def run(self) -> None:
+        """`DECODE_TOKENS` steps."""
+        tokens = [self.first] + [compat.token_of(next(self.steps)) for _ in range(DECODE_TOKENS)]
+        compat.synchronize()
+        cache = self.cache
+        observe.note(digest=lambda: digest(tokens), tokens=DECODE_TOKENS)
+        if cache:
+            observe.note(kv_bytes=lambda: compat.cache_bytes(cache))
+
+
+class DefaultDecode(Decode):
+    """The same as users get it: generate_step fills its own cache, with no argument but `max_tokens`."""
+
+    def begin(self) -> Iterator[Any]:
+        """A new generation from the whole prompt."""
+        kept.release("prompt cache")
+        return compat.generate_step(self.model, self.ids, max_tokens=DECODE_TOKENS + 1)
+
+
+def digest(tokens: list[int]) -> str:
+    """16 hexadecimal digits of the SHA-256 of token ids: equal output, equal digest."""
+    return hashlib.sha256(" ".join(map(str, tokens)).encode()).hexdigest()[:16]
