@@ -7,7 +7,7 @@ DEMO := --machine demo --profile tiny
 .PHONY: demo test check clean
 
 demo: .venv/made
-	$(BIN)/mlx-velocity run main~4..main $(DEMO)
+	$(BIN)/mlx-velocity run main~4..main $(DEMO) || test $$? -eq 4 # what failed is recorded and shown
 	$(BIN)/mlx-velocity show main~3 main --machine demo
 	$(BIN)/mlx-velocity publish
 

@@ -58,7 +58,7 @@ def run(track: tracks.Track, options: RunOptions, console: Console) -> scheduler
             for case in cases:
                 console.print(escape(case.label), highlight=False)
             return scheduler.Summary()
-        _keep_machine(folder, description)
+        description = _keep_machine(folder, description)
         plans = []
         for commit in commits:
             stored = open_results(track, commit, folder, description, backend)
@@ -136,15 +136,21 @@ def _commits(track: tracks.Track, repo_path: str, options: RunOptions, folder: P
     return commits
 
 
-def _keep_machine(folder: Path, description: dict[str, str | int]) -> None:
-    """Store what the machine is; another machine under the same name would mix two series."""
+def _keep_machine(folder: Path, description: dict[str, str | int]) -> dict[str, str | int]:
+    """The stored description of this machine, written the first time.
+
+    What is stored counts: a byte of memory more or less would start another series. Raises
+    InputError where the name belongs to another machine, which would mix two series.
+    """
     stored = machine.load(folder)
     if stored is None:
         readings.replace(folder / "machine.json", machine.text_of(description))
-        return
+        return description
     for key in ("arch", "cpu", "num_cpu", "gpu"):
-        if str(stored.get(key, "")) != str(description[key]):
+        was, now = str(stored.get(key, "")), str(description[key])
+        if was != now:
             raise InputError(
-                f"the results of {folder.name} come from another machine: {key} was '{stored.get(key)}' and is '{description[key]}'",
+                f"the results of {folder.name} come from another machine: {key} was '{was}' and is '{now}'",
                 "give this one a name of its own with --machine NAME",
             )
+    return {key: value for key, value in stored.items() if key != "version"}
