@@ -5,9 +5,10 @@ from mlx_velocity.probe.case import Case
 
 
 class Lora(Case):
-    """What all steps share: they take long, so two samples a launch must do."""
+    """What all steps share: they take long and vary little, so few samples and launches must do."""
 
-    repeat = (2, 10, 0.3)
+    rounds = 2
+    repeat = (1, 10, 0.3)
 
 
 class Step(Lora):
@@ -104,7 +105,7 @@ class Memory(Case):
         return self.memory("cache")
 
     for track in (track_peak_bytes, track_active_bytes, track_cache_bytes):
-        track.unit, track.noise, track.rounds = "bytes", "timing", 2
+        track.unit, track.noise, track.rounds = "bytes", "timing", 1
     del track
 
 
@@ -120,4 +121,4 @@ class Resident(Case):
     def track_resident_bytes(self, model):
         return self.memory("resident")
 
-    track_resident_bytes.unit, track_resident_bytes.noise, track_resident_bytes.rounds = "bytes", "timing", 2
+    track_resident_bytes.unit, track_resident_bytes.noise, track_resident_bytes.rounds = "bytes", "timing", 1

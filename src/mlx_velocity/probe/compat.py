@@ -38,7 +38,7 @@ def model_classes(model_type: str) -> tuple[Any, Any]:
 
 
 def _generate_module() -> Any:
-    """Where `generate_step` lives: `mlx_lm.generate` since 0.24, `mlx_lm.utils` before."""
+    """Where `generate_step` lives: `mlx_lm.generate` since March 2025 (0.22.3), `mlx_lm.utils` before."""
     for name in ("mlx_lm.generate", "mlx_lm.utils"):
         # Not `from mlx_lm import generate`: that is the function of the same name.
         module = importlib.import_module(name)
@@ -116,7 +116,7 @@ def linear_to_lora_layers(model: Any, layers: int, config: dict[str, Any]) -> No
 
 
 def _memory_function(name: str) -> Any:
-    """A memory function of mlx, from `mlx.core` or, before 0.25, from `mlx.core.metal`; None without."""
+    """A memory function of mlx, from `mlx.core` or, in 0.21, from `mlx.core.metal`; None without."""
     import mlx.core as mx
 
     return getattr(mx, name, None) or getattr(getattr(mx, "metal", None), name, None)
@@ -150,7 +150,7 @@ def memory() -> dict[str, int | None]:
 
 
 def device_info() -> dict[str, Any]:
-    """What MLX says about its device: from `mlx.core`, or `mlx.core.metal` before 0.29; may be empty."""
+    """What MLX says about its device: from `mlx.core`, or `mlx.core.metal` up to 0.30.3; may be empty."""
     import mlx.core as mx
 
     if hasattr(mx, "device_info"):

@@ -69,11 +69,14 @@ def sample(benchmark: Any) -> float:
 
 
 def timed(benchmark: Any) -> tuple[list[float], list[float]]:
-    """Warm-up and samples of a `time_*` case, both in seconds per call."""
+    """Warm-up and samples of a `time_*` case, both in seconds per call.
+
+    A benchmark that starts processes of its own says `warmup_time = 0` and gets none.
+    """
     minimum, maximum, budget_s = repeat_of(benchmark)
     warmup_s = benchmark.warmup_time if benchmark.warmup_time >= 0 else DEFAULT_WARMUP_S
     warmup: list[float] = []
-    while not warmup or sum(warmup) < warmup_s:
+    while sum(warmup) < warmup_s:
         warmup.append(sample(benchmark))
     samples: list[float] = []
     start = time.perf_counter()

@@ -19,13 +19,13 @@ BITS = {"8bit": 8, "4bit": 4}
 _LLAMA_3_ROPE = {"rope_type": "llama3", "low_freq_factor": 1.0, "high_freq_factor": 4.0}
 
 SHAPES: dict[str, dict[str, Any]] = {
-    # Small enough for the reference BLAS of the CPU wheels (5 GFLOP/s): 0.7 million weights.
+    # Small enough for the reference BLAS of the CPU wheels (5 GFLOP/s): 2 million weights.
     "tiny": {
         "model_type": "llama",
-        "hidden_size": 128,
+        "hidden_size": 256,
         "num_hidden_layers": 4,
         "intermediate_size": 256,
-        "num_attention_heads": 2,
+        "num_attention_heads": 4,
         "num_key_value_heads": 1,
         "head_dim": 64,
         "rms_norm_eps": 1e-5,

@@ -16,10 +16,10 @@ from typing import Any, Protocol
 from mlx_velocity.probe import compat, kept, models, observe
 
 PREFILL_CHUNK = 512
-"""Tokens per call of the model in prefill: mlx_lm's default until 0.23, and one block of most kernels."""
+"""Tokens per call of the model in prefill: mlx_lm's default up to 0.22.2, and one block of most kernels."""
 
 PREFILL_STEP_SIZE = 2048
-"""`prefill_step_size` where generate_step does the prefill: its default since 0.24."""
+"""`prefill_step_size` where generate_step does the prefill: its default since 0.22.3."""
 
 DECODE_TOKENS = 32
 """Tokens per timed decode: long enough to hide the clock, short enough to stay at one depth."""
@@ -162,10 +162,10 @@ class Decode:
         """`DECODE_TOKENS` steps."""
         tokens = [self.first] + [compat.token_of(next(self.steps)) for _ in range(DECODE_TOKENS)]
         compat.synchronize()
-        cache = self.cache
         observe.note(digest=lambda: digest(tokens), tokens=DECODE_TOKENS)
-        if cache:
-            observe.note(kv_bytes=lambda: compat.cache_bytes(cache))
+        if self.cache:
+            # Not the cache itself: a note that holds it would keep a second one in the next sample.
+            observe.note(kv_bytes=lambda: compat.cache_bytes(self.cache))
 
 
 class DefaultDecode(Decode):
