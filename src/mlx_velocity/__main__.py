@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import sys
 
-from mlx_velocity.errors import VelocityError
+from mlx_velocity.errors import InputError, VelocityError
 
 DEBUG = "--debug"
 BUG = 4
@@ -18,19 +19,35 @@ def main() -> None:
     sys.argv = [word for word in sys.argv if word != DEBUG]
     try:
         app()
-    except VelocityError as error:
-        if debug:
-            raise
-        print(f"mlx-velocity: {error}", file=sys.stderr)
-        sys.exit(error.exit_code)
     except Exception as error:
         if debug:
             raise
-        print(
-            f"mlx-velocity: this is a bug: {type(error).__name__}: {error}; run again with {DEBUG} and report what it shows",
-            file=sys.stderr,
+        known = explained(error)
+        if known is None:
+            text = " ".join(str(error).split())
+            print(
+                f"mlx-velocity: this is a bug: {type(error).__name__}: {text}; run again with {DEBUG} and report what it shows",
+                file=sys.stderr,
+            )
+            sys.exit(BUG)
+        print(f"mlx-velocity: {known}", file=sys.stderr)
+        sys.exit(known.exit_code)
+
+
+def explained(error: Exception) -> VelocityError | None:
+    """The error as one that a user can act on; None for a mistake of ours."""
+    if isinstance(error, VelocityError):
+        return error
+    if isinstance(error, ImportError) and "git executable" in str(error):
+        # GitPython looks for git when it is imported.
+        return InputError("git is missing", "install it, and see that it is on PATH")
+    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES):
+        where = f"{error.filename} can't be written" if error.filename else "a file can't be written"
+        return InputError(
+            f"{where}: {error.strerror}",
+            "free some room or mend the rights, then run again: what is measured is kept",
         )
-        sys.exit(BUG)
+    return None
 
 
 if __name__ == "__main__":

@@ -48,6 +48,8 @@ class Velocity(Environment):  # type: ignore[misc]
         results = Path(conf.results_dir).absolute()
         self._track = tracks.Track(results.name, Path.cwd(), _absolute(conf), settings)
         pins = environments.series(self._track, requirements.backend_here(settings.backend))
+        # asv's constructor reads it before it sets it.
+        self._requirements = pins
         super().__init__(conf, python, pins, tagged_env_vars)
 
     @classmethod
@@ -96,9 +98,12 @@ class Velocity(Environment):  # type: ignore[misc]
         """Run an executable of the environment, with the commit's code and a private TMPDIR."""
         if self._prepared is None:
             raise EnvironmentUnavailable("no commit is installed")
-        env = {**kwargs.pop("env", os.environ), **self._prepared.variables()}
-        if "PYTHONPATH" in env:
-            env["ASV_PYTHONPATH"] = env["PYTHONPATH"]
+        variables = self._prepared.variables()
+        env = {**kwargs.pop("env", os.environ), **variables}
+        # asv drops PYTHONPATH and hands this on instead: the user's own would hide what is measured.
+        env.pop("ASV_PYTHONPATH", None)
+        if "PYTHONPATH" in variables:
+            env["ASV_PYTHONPATH"] = variables["PYTHONPATH"]
         return super().run_executable(executable, args, env=env, **kwargs)
 
 

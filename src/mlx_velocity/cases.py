@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from asv.benchmarks import Benchmarks
+from asv.util import UserError
 
 from mlx_velocity import metrics, readings, results
 from mlx_velocity.errors import InputError
@@ -27,8 +28,7 @@ def expand(
 
     Raises InputError for a broken pattern, or where nothing is left.
     """
-    if profile not in profiles.PROFILES:
-        raise InputError(f"there is no profile '{profile}'", f"choose one of {', '.join(profiles.PROFILES)}")
+    check_profile(profile)
     wanted = _compile(pattern)
     cases = [
         case
@@ -43,6 +43,12 @@ def expand(
     # A worker keeps one model: cases that share one follow each other.
     models = {case.key: _parameter(case, benchmarks, "model") for case in cases}
     return sorted(cases, key=lambda case: models[case.key])
+
+
+def check_profile(profile: str) -> None:
+    """Raise InputError for an unknown profile."""
+    if profile not in profiles.PROFILES:
+        raise InputError(f"there is no profile '{profile}'", f"choose one of {', '.join(profiles.PROFILES)}")
 
 
 def every(benchmarks: Iterable[Benchmark], pattern: str | None, default_timeout_s: float) -> list[Case]:
@@ -88,6 +94,16 @@ def _parameter(case: Case, benchmarks: Iterable[Benchmark], name: str) -> str:
         if benchmark["name"] == case.benchmark and name in benchmark["param_names"]:
             return str(case.params[benchmark["param_names"].index(name)])
     return ""
+
+
+def load(track: Track) -> dict[str, Benchmark]:
+    """asv's description of the benchmarks that were run, by name; raises InputError without one."""
+    try:
+        return dict(Benchmarks.load(track.conf))
+    except (UserError, ValueError, OSError, KeyError, TypeError, AttributeError) as error:
+        raise InputError(
+            f"track {track.name} has no readable benchmarks.json", "measure first: mlx-velocity run"
+        ) from error
 
 
 def save(track: Track, benchmarks: list[Benchmark]) -> None:

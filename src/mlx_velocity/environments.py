@@ -43,7 +43,7 @@ PASSED_ON = (
 )
 """Variables that a worker gets from us. All others, secrets among them, stay here."""
 _UNREACHABLE = ("error sending request", "dns error", "failed to fetch", "connection refused", "operation timed out",
-                "connect error", "tcp connect")  # fmt: skip
+                "connect error", "tcp connect", "authentication credentials", "403 forbidden", "network was disabled")  # fmt: skip
 _CONTRADICTION = ("no solution found", "no wheels", "has no usable wheels")
 
 

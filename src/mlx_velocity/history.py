@@ -60,14 +60,13 @@ def one(repo_path: str, name: str) -> Commit:
     repo = open_git(repo_path)
     try:
         # GitPython hands names to its own parser; an option-like name never reaches git.
-        found = repo.commit(name)
+        return _commit(repo.commit(name), _tags(repo))
     except (git.BadName, git.GitError, ValueError, IndexError) as error:
-        hint = ", ".join(tag.name for tag in repo.tags[-3:])
+        hint = ", ".join(tag.name for tag in list(repo.tags)[-3:])
         raise InputError(
             f"'{name}' is no commit of this repository",
             f"name a hash, branch or tag{f' such as {hint}' if hint else ''}",
         ) from error
-    return _commit(found, _tags(repo))
 
 
 def open_git(repo_path: str) -> git.Repo:

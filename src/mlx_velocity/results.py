@@ -150,6 +150,35 @@ class CommitResults:
                     self._derive(benchmark)
             self._save()
 
+    def measured_by_asv(self, benchmarks: dict[str, dict[str, Any]]) -> list[records.Measurement]:
+        """What only asv's file holds: stock asv measured it, and says nothing of launches, so it is one."""
+        ours = {
+            (item.benchmark, tuple(item.params or ()))
+            for item in self.stored
+            if isinstance(item, (records.Measurement, records.Failure))
+        }
+        found = []
+        for name in self._asv.get_result_keys(benchmarks):
+            benchmark = benchmarks[name]
+            values = self._asv.get_result_value(name, benchmark["params"])
+            samples = self._asv.get_result_samples(name, benchmark["params"])
+            for params, value, taken in zip(case_params(benchmark), values, samples, strict=True):
+                if not util.is_na(value) and (name, params) not in ours:
+                    found.append(
+                        records.Measurement(
+                            "asv",
+                            name,
+                            str(benchmark["version"]),
+                            list(params),
+                            str(benchmark.get("unit", "seconds")),
+                            taken or [value],
+                            [],
+                            "",
+                            0.0,
+                        )
+                    )
+        return found
+
     def _open_asv(self) -> Results:
         fresh = Results(
             self.params, self.requirements, self.commit, self.date_s * 1000, self.python, self.env_name, {}

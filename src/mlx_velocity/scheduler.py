@@ -228,7 +228,7 @@ def discover(
 
     Raises MeasurementError where none can import the suite.
     """
-    reason = "there is no commit to try"
+    reason, suite_is_broken = "there is no commit to try", False
     for commit in commits:
         try:
             prepared = environments.prepare(track, repo_path, commit.hash)
@@ -240,11 +240,14 @@ def discover(
             finally:
                 worker.close()
         except (EnvironmentFailure, WorkerError) as error:
-            reason = str(error)
+            reason, suite_is_broken = str(error), suite_is_broken or isinstance(error, WorkerError)
             continue
         found = {item["name"]: item for item in answer["benchmarks"]}
         case_list.save(track, list(found.values()))
         return found
+    if not suite_is_broken and (track.results_dir / "benchmarks.json").is_file():
+        # What failed is the commits' environments: each gets its reason, for the benchmarks known so far.
+        return case_list.load(track)
     raise MeasurementError(f"the benchmarks can't be imported: {reason}", "run: asv check, or mend the suite")
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import hashlib
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ from asv.config import Config
 from asv.plugin_manager import plugin_manager
 from asv.repo import Repo, get_repo
 from asv.util import ProcessError, UserError
+from jsonschema import Draft202012Validator
 
 from mlx_velocity.errors import InputError
 
@@ -19,6 +21,30 @@ TRACKS_FOLDER = "tracks"
 SETTINGS_KEY = "mlx_velocity"
 PLUGIN = ".mlx_velocity.asv_plugin"
 DEFAULT_MODULES = ("mlx.core", "mlx_lm")
+
+_TEXT: dict[str, Any] = {"type": "string", "minLength": 1}
+_TEXTS: dict[str, Any] = {"type": "array", "items": {"type": "string"}}
+_KINDS: dict[str, Any] = {
+    "properties": {
+        **dict.fromkeys(("project", "repo", "benchmark_dir", "results_dir", "env_dir", "html_dir"), _TEXT),
+        "pythons": {**_TEXTS, "minItems": 1},
+        "branches": {"type": "array", "items": {"type": ["string", "null"]}, "minItems": 1},
+        "plugins": _TEXTS,
+        "matrix": {"type": "object", "properties": {"req": {"type": "object"}}},
+        "default_benchmark_timeout": {"type": "number"},
+        SETTINGS_KEY: {
+            "type": "object",
+            "properties": {
+                "requirements": {"type": ["string", "null"]},
+                "overlay": _TEXTS,
+                "modules": _TEXTS,
+                "backend": _TEXT,
+            },
+            "additionalProperties": False,
+        },
+    }
+}
+"""What we use of a configuration, and of what kind it is: asv takes anything."""
 
 
 @dataclass(frozen=True)
@@ -100,6 +126,8 @@ def load(path: Path, repo: str | None = None, backend: str | None = None) -> Tra
     path = path.resolve()
     try:
         conf = Config.load(str(path))
+        for wrong in Draft202012Validator(_KINDS).iter_errors(vars(conf)):
+            raise ValueError(f"{wrong.json_path.removeprefix('$.')}: {wrong.message[:100]}")
         plugin_manager.import_plugin(PLUGIN)
         for plugin in conf.plugins:
             if plugin != PLUGIN:
@@ -115,9 +143,9 @@ def load(path: Path, repo: str | None = None, backend: str | None = None) -> Tra
     for key in ("benchmark_dir", "results_dir", "env_dir", "html_dir"):
         setattr(conf, key, str((path.parent / getattr(conf, key)).resolve()))
     if repo is not None:
-        conf.repo = repo
-        conf.dvcs = None if Path(repo).is_dir() else "git"
-    if Path(conf.repo).is_dir() or (path.parent / conf.repo).is_dir():
+        # A folder is meant from where the user stands, one in the file from where the file lies.
+        conf.repo, conf.dvcs = (str(Path(repo).resolve()), None) if Path(repo).is_dir() else (repo, "git")
+    if (path.parent / conf.repo).is_dir():
         conf.repo = str((path.parent / conf.repo).resolve())
     if not Path(conf.benchmark_dir).is_dir():
         raise InputError(
@@ -133,7 +161,9 @@ def open_repo(track: Track) -> Repo:
     """
     conf = copy.copy(track.conf)
     # asv clones into a folder named like the project: keep that folder out of the way.
-    conf.project = str(track.work_dir / "repos" / track.conf.project)
+    # Another address is another clone: asv would take whatever lies there for the one it wants.
+    address = f"-{hashlib.sha256(conf.repo.encode()).hexdigest()[:8]}" if conf.dvcs != "releases" else ""
+    conf.project = str(track.work_dir / "repos" / f"{track.conf.project}{address}")
     Path(conf.project).parent.mkdir(parents=True, exist_ok=True)
     try:
         repo: Any = get_repo(conf)

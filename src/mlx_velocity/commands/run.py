@@ -47,6 +47,7 @@ def run(track: tracks.Track, options: RunOptions, console: Console) -> scheduler
     repo_path = str(tracks.open_repo(track)._path)
     backend = requirements.backend_here(track.settings.backend)
     profile = options.profile or DEFAULT_PROFILES[backend]
+    case_list.check_profile(profile)
     description = machine.describe(options.machine)
     folder = track.results_dir / str(description["machine"])
     with results.lock(track.work_dir, track.name, folder.name):
@@ -147,7 +148,8 @@ def _keep_machine(folder: Path, description: dict[str, str | int]) -> dict[str, 
         readings.replace(folder / "machine.json", machine.text_of(description))
         return description
     for key in ("arch", "cpu", "num_cpu", "gpu"):
-        was, now = str(stored.get(key, "")), str(description[key])
+        # What stock asv stored may lack fields: only what it says can contradict.
+        was, now = str(stored.get(key, description[key])), str(description[key])
         if was != now:
             raise InputError(
                 f"the results of {folder.name} come from another machine: {key} was '{was}' and is '{now}'",

@@ -6,8 +6,6 @@ import dataclasses
 from pathlib import Path
 from typing import Any
 
-from asv.benchmarks import Benchmarks
-from asv.util import UserError
 from rich.console import Console
 from rich.markup import escape
 
@@ -32,9 +30,9 @@ def show(
     """
     repo_path = str(tracks.open_repo(track)._path)
     folder = machine_folder(track, machine_name)
-    benchmarks = stored_benchmarks(track)
+    benchmarks = case_list.load(track)
     cases = case_list.every(benchmarks.values(), bench, float(track.conf.default_benchmark_timeout))
-    sides = [_open(track, repo_path, name, folder) for name in (base, head or base)]
+    sides = [_open(track, repo_path, name, folder, benchmarks) for name in (base, head or base)]
     rows = changes.between(sides[0][1], sides[1][1], cases, benchmarks)
     if head is None:
         _one(sides[0], rows, console)
@@ -59,29 +57,22 @@ def machine_folder(track: tracks.Track, name: str | None) -> Path:
     raise InputError(f"there are no results of machine {wanted} in track {track.name}", known)
 
 
-def stored_benchmarks(track: tracks.Track) -> dict[str, dict[str, Any]]:
-    """asv's description of the benchmarks that were run; raises InputError without one."""
-    try:
-        return dict(Benchmarks.load(track.conf))
-    except (UserError, ValueError, OSError, KeyError, TypeError, AttributeError) as error:
-        raise InputError(
-            f"track {track.name} has no readable benchmarks.json", "measure first: mlx-velocity run"
-        ) from error
-
-
 def _open(
-    track: tracks.Track, repo_path: str, name: str, folder: Path
+    track: tracks.Track, repo_path: str, name: str, folder: Path, benchmarks: dict[str, dict[str, Any]]
 ) -> tuple[history.Commit, results.CommitResults]:
     """A commit and what is stored of it, in this Python's series or else in the only other one."""
     commit = history.one(repo_path, name)
     backend = requirements.backend_here(track.settings.backend)
     description = machine.load(folder) or {}
     stored = open_results(track, commit, folder, description, backend)
-    if not stored.stored:
-        others = sorted(folder.glob(f"{commit.short}-*{readings.SUFFIX}"))
+    if not stored.stored and not stored.path.exists():
+        endings = (readings.SUFFIX, ".json")
+        others = sorted(path.name for end in endings for path in folder.glob(f"{commit.short}-*{end}"))
         if others:
-            env_name = others[0].name.removesuffix(readings.SUFFIX).removeprefix(f"{commit.short}-")
+            env_name = others[0].removesuffix(endings[0]).removesuffix(endings[1])
+            env_name = env_name.removeprefix(f"{commit.short}-")
             stored = dataclasses.replace(stored, env_name=env_name, stored=[], set_aside=[])
+    stored.stored += stored.measured_by_asv(benchmarks)
     if not stored.stored:
         raise InputError(
             f"there are no results of {commit.short} ({commit.subject}) on {folder.name}",

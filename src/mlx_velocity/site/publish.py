@@ -15,12 +15,17 @@ from pathlib import Path
 from typing import Any
 
 from asv import util
+from asv.benchmarks import Benchmarks
 from asv.commands.publish import Publish
-from asv.results import Results, iter_results_paths
+from asv.machine import Machine
+from asv.results import Results
 from asv_tachyon.cli import cmd_install
 
-from mlx_velocity import history, tracks
-from mlx_velocity.errors import InputError, MeasurementError
+from mlx_velocity import cases, history, tracks
+from mlx_velocity.errors import MeasurementError
+
+_UNREADABLE = (util.UserError, OSError, ValueError, TypeError, KeyError, AttributeError, IndexError)
+"""What asv answers to a file that is not what it should be."""
 
 
 @dataclass(frozen=True)
@@ -31,7 +36,7 @@ class Published:
     commits: int
     machines: list[str]
     left_out: list[tuple[str, str]]
-    """Result files that could not be read, with the reason."""
+    """Result files and machines that could not be read, with the reason."""
 
 
 def publish(track: tracks.Track) -> Published:
@@ -39,13 +44,12 @@ def publish(track: tracks.Track) -> Published:
 
     Raises InputError where there are no results, MeasurementError where none could be read.
     """
-    if not (track.results_dir / "benchmarks.json").is_file():
-        raise InputError(f"track {track.name} has no results yet", "measure some first: mlx-velocity run")
+    benchmarks = cases.load(track)
     repo_path = str(tracks.open_repo(track)._path)
     track.html_dir.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=track.html_dir.parent, prefix=".site-") as aside:
         staged, html = Path(aside) / "results", Path(aside) / "html"
-        hashes, left_out = _stage(track.results_dir, staged)
+        hashes, left_out = _stage(track.results_dir, staged, benchmarks)
         if not hashes:
             raise MeasurementError(
                 f"no result of track {track.name} can be read", "measure again: mlx-velocity run"
@@ -59,31 +63,45 @@ def publish(track: tracks.Track) -> Published:
     return Published(track.html_dir, len(known), machines, left_out)
 
 
-def _stage(source: Path, target: Path) -> tuple[set[str], list[tuple[str, str]]]:
+def _stage(
+    source: Path, target: Path, benchmarks: dict[str, dict[str, Any]]
+) -> tuple[set[str], list[tuple[str, str]]]:
     """Link the readable results into `target`: one broken file makes asv refuse them all."""
     target.mkdir()
     hashes: set[str] = set()
     left_out: list[tuple[str, str]] = []
-    for folder, file, _machine in iter_results_paths(str(source)):
-        path = Path(folder, file)
+    for machine in sorted(source.glob("*/machine.json")):
         try:
-            result = Results.load(str(path))
-            for key in result.get_all_result_keys():
-                result.get_result_value(key, result.get_result_params(key))
-            hashes.add(str(result.commit_hash))
-        except (util.UserError, ValueError, TypeError, KeyError, AttributeError, IndexError) as error:
-            left_out.append((path.name, " ".join(str(error).split())[:200]))
+            described = util.load_json(str(machine), api_version=Machine.api_version)
+            if not isinstance(described["machine"], str):
+                raise ValueError("it names no machine")
+        except _UNREADABLE as error:
+            left_out.append((f"{machine.parent.name}/machine.json", _reason(error, source)))
             continue
-        _link(path, target / path.relative_to(source))
-    for path in source.glob("*/machine.json"):
-        _link(path, target / path.relative_to(source))
-    benchmarks: dict[str, Any] = json.loads((source / "benchmarks.json").read_text("utf-8"))
-    for benchmark in benchmarks.values():
-        if isinstance(benchmark, dict):
-            # asv-tachyon takes more bytes for better unless it is told.
-            benchmark["less_is_better"] = True
-    (target / "benchmarks.json").write_text(json.dumps(benchmarks), "utf-8")
+        _link(machine, target / machine.relative_to(source))
+        for path in sorted(machine.parent.glob("*.json")):
+            if path == machine:
+                continue
+            try:
+                result = Results.load(str(path))
+                for key in result.get_all_result_keys():
+                    result.get_result_value(key, result.get_result_params(key))
+                hashes.add(str(result.commit_hash))
+            except _UNREADABLE as error:
+                left_out.append((path.name, _reason(error, source)))
+                continue
+            _link(path, target / path.relative_to(source))
+    # asv-tachyon takes more bytes for better unless it is told.
+    told = {name: {**benchmark, "less_is_better": True} for name, benchmark in benchmarks.items()}
+    text = json.dumps({**told, "version": Benchmarks.api_version})
+    (target / "benchmarks.json").write_text(text, "utf-8")
     return hashes, left_out
+
+
+def _reason(error: Exception, source: Path) -> str:
+    """What is wrong with a file, in one line without the folders of this machine."""
+    text = " ".join(str(error).split()).replace(f"{source}{os.sep}", "")
+    return text[:200] or type(error).__name__
 
 
 def _link(path: Path, target: Path) -> None:
