@@ -9,6 +9,7 @@ from __future__ import annotations
 import itertools
 import json
 import os
+import shutil
 import statistics
 import tempfile
 import time
@@ -81,7 +82,7 @@ class CommitResults:
         self.stored = stored
         if bad:
             reason = f"{len(bad)} unreadable lines, the first: {bad[0][1]}"
-            self._put_aside(self.readings_path, reason, keep=stored)
+            self._put_aside(self.readings_path, reason)
         self._asv = self._open_asv()
 
     @property
@@ -144,10 +145,14 @@ class CommitResults:
 
     def restore(self, benchmarks: dict[str, dict[str, Any]]) -> None:
         """Derive asv's file from the readings where it is missing."""
-        if not self.path.exists() and self.stored:
-            for benchmark in benchmarks.values():
-                if any(getattr(item, "benchmark", None) == benchmark["name"] for item in self.stored):
-                    self._derive(benchmark)
+        if self.path.exists():
+            return
+        named = {getattr(item, "benchmark", None) for item in self.stored}
+        lost = [benchmark for benchmark in benchmarks.values() if benchmark["name"] in named]
+        for benchmark in lost:
+            self._derive(benchmark)
+        # An empty file would tell asv that this commit is done.
+        if lost:
             self._save()
 
     def measured_by_asv(self, benchmarks: dict[str, dict[str, Any]]) -> list[records.Measurement]:
@@ -196,49 +201,49 @@ class CommitResults:
             self._put_aside(self.path, " ".join(str(error).split())[:300] or type(error).__name__)
             return fresh
 
-    def _put_aside(self, path: Path, reason: str, keep: list[records.Reading] | None = None) -> None:
+    def _put_aside(self, path: Path, reason: str) -> None:
+        """Keep a broken file under another name; of our readings, the good lines stay in place."""
         target = path.with_name(f"{path.name}.corrupt-{time.strftime('%Y%m%dT%H%M%S')}")
-        try:
-            path.replace(target)
-        except OSError as error:
-            raise readings.cannot_write(path, error) from error
         note = records.SetAside(target.name, reason, now())
-        readings.append(self.readings_path, [*(keep or []), note])
         self.stored.append(note)
         self.set_aside.append(note)
+        try:
+            shutil.copyfile(path, target)
+        except OSError as error:
+            target.unlink(missing_ok=True)
+            raise readings.cannot_write(path, error) from error
+        readings.replace(self.readings_path, "".join(readings.dump(item) + "\n" for item in self.stored))
+        if path != self.readings_path:
+            path.unlink()
 
     def _derive(self, benchmark: dict[str, Any]) -> None:
         """Pool the launches of every case of a benchmark into asv's columns."""
-        product = list(case_params(benchmark))
+        no_environment = any(
+            isinstance(item, records.Failure) and item.benchmark is None for item in self.stored
+        )
         values: list[float | None] = []
         samples: list[list[float] | None] = []
         known: set[int] = set()
         started, duration = None, 0.0
-        for index, params in enumerate(product):
-            pooled: list[float] | None = None
-            outcome = "missing"
-            for item in self.stored:
-                if not isinstance(item, (records.Measurement, records.Failure)):
-                    continue
-                if (item.benchmark, item.version, item.params) != (
-                    benchmark["name"],
-                    benchmark["version"],
-                    list(params),
-                ):
-                    if isinstance(item, records.Failure) and item.benchmark is None:
-                        outcome = "failed"
-                    continue
-                if isinstance(item, records.Failure):
-                    outcome = item.outcome
-                else:
-                    pooled = (pooled or []) + item.samples
-                    started, duration = started or item.started, duration + item.duration_s
-            failed = outcome in ("failed", "timeout")
+        for index, params in enumerate(case_params(benchmark)):
+            key = (benchmark["name"], benchmark["version"], list(params))
+            own = [
+                item
+                for item in self.stored
+                if isinstance(item, (records.Measurement, records.Failure))
+                and (item.benchmark, item.version, item.params) == key
+            ]
+            measured = [item for item in own if isinstance(item, records.Measurement)]
+            outcomes = [item.outcome for item in own if isinstance(item, records.Failure)]
+            pooled = [sample for item in measured for sample in item.samples]
+            failed = any(outcome != "skipped" for outcome in outcomes) or (no_environment and not own)
             # asv writes null for a failure, and not-a-number for what was not measured.
             values.append(None if failed else statistics.median(pooled) if pooled else float("nan"))
-            samples.append(None if failed else pooled)
-            if pooled or outcome != "missing":
+            samples.append(None if failed else pooled or None)
+            if own or failed:
                 known.add(index)
+            started = started or (measured[0].started if measured else None)
+            duration += sum(item.duration_s for item in measured)
         numbers = [1 if item else None for item in samples]
         at = datetime.fromisoformat(started) if started else datetime.now(UTC)
         # What stock asv measured and the readings do not hold stays as it is.

@@ -179,6 +179,18 @@ def open_repo(track: Track) -> Repo:
     return repo
 
 
+def fetch(repo: Repo) -> str:
+    """Get what the repository's origin has gained; returns why that failed, or nothing.
+
+    What is here can be measured all the same.
+    """
+    try:
+        repo.pull()
+    except (UserError, ProcessError, OSError) as error:
+        return _last_line(error)
+    return ""
+
+
 def _last_line(error: Exception) -> str:
     text = getattr(error, "stderr", None) or str(error) or type(error).__name__
     return str(text).strip().splitlines()[-1]

@@ -44,7 +44,10 @@ DEFAULT_PROFILES = {"cpu": "tiny", "metal": "small", "cuda": "standard"}
 
 def run(track: tracks.Track, options: RunOptions, console: Console) -> scheduler.Summary:
     """Measure the missing cases of a range; raises MeasurementError where something failed."""
-    repo_path = str(tracks.open_repo(track)._path)
+    repo = tracks.open_repo(track)
+    repo_path = str(repo._path)
+    if problem := tracks.fetch(repo):
+        console.print(f"[yellow]not fetched[/]: {escape(problem)}", highlight=False)
     backend = requirements.backend_here(track.settings.backend)
     profile = options.profile or DEFAULT_PROFILES[backend]
     case_list.check_profile(profile)
