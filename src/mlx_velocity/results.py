@@ -96,22 +96,21 @@ class CommitResults:
         """Our readings beside it."""
         return self.path.with_name(self.path.name.removesuffix(".json") + readings.SUFFIX)
 
-    def launches_done(self, case: records.Case) -> int:
-        """How many launches have measured a case; all of them where it failed or was skipped."""
-        done = set()
-        for reading in self.stored:
-            if (
-                isinstance(reading, records.Failure)
-                and reading.benchmark is None
-                and reading.outcome == "incompatible"
-            ):
-                return case.launches
-            if not isinstance(reading, (records.Measurement, records.Failure)) or not belongs(reading, case):
+    def settled(self, case: records.Case) -> bool:
+        """Whether a case failed, was skipped, or can't be measured here at all: it is not tried again."""
+        for item in self.stored:
+            if not isinstance(item, records.Failure):
                 continue
-            if isinstance(reading, records.Failure):
-                return case.launches
-            done.add(reading.launch)
-        return len(done)
+            if belongs(item, case) or (item.benchmark is None and item.outcome == "incompatible"):
+                return True
+        return False
+
+    def launches_done(self, case: records.Case) -> int:
+        """How many launches have measured a case; all of them where it is settled."""
+        if self.settled(case):
+            return case.launches
+        measured = [item for item in self.stored if isinstance(item, records.Measurement)]
+        return len({item.launch for item in measured if belongs(item, case)})
 
     def add(self, reading: records.Reading, benchmark: dict[str, Any] | None = None) -> None:
         """Store a reading at once; with its benchmark, asv's file as well.

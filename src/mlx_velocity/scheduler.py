@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from mlx_velocity import cases as case_list
-from mlx_velocity import environments, results
+from mlx_velocity import environments, readings, results
 from mlx_velocity.environments import Prepared
 from mlx_velocity.errors import EnvironmentFailure, MeasurementError
 from mlx_velocity.history import Commit
@@ -71,7 +71,11 @@ class Plan:
 
 def plan(stored: results.CommitResults, commit: Commit, cases: list[Case], launches: int | None) -> Plan:
     """The launches that a commit still needs: the first launch measures what misses most."""
-    missing = [(case, max(0, (launches or case.launches) - stored.launches_done(case))) for case in cases]
+    missing = [
+        (case, max(0, (launches or case.launches) - stored.launches_done(case)))
+        for case in cases
+        if not stored.settled(case)
+    ]
     most = max((count for _, count in missing), default=0)
     rounds = [[case for case, count in missing if count > number] for number in range(most)]
     # Every other launch goes backwards, so that slow drift does not favour the same cases.
@@ -122,8 +126,11 @@ def run_plans(
             continue
         if prepared.record not in item.stored.stored:
             item.stored.add(prepared.record)
-        for round_cases in item.rounds:
-            for case, reading in _launch(track, prepared, round_cases, starter, item.stored, tell):
+        for planned in item.rounds:
+            # What failed in an earlier launch of this run is not tried again.
+            left = [case for case in planned if not item.stored.settled(case)]
+            summary.total -= len(planned) - len(left)
+            for case, reading in _launch(track, prepared, left, starter, item.stored, tell):
                 item.stored.add(reading, benchmarks[case.benchmark])
                 summary.done += 1
                 if isinstance(reading, Measurement):
@@ -154,8 +161,6 @@ def _launch(
     broken: WorkerError | None = None
     try:
         for case in cases:
-            if stored.launches_done(case) >= case.launches and _failed(stored, case):
-                continue  # failed in an earlier launch of this run
             started, begin = results.now(), time.monotonic()
             if worker is None and broken is None:
                 worker = start_worker(prepared)
@@ -178,13 +183,12 @@ def _launch(
                 worker = None
                 yield case, _failure(case, launch, error, started)
                 continue
-            if "skipped" in answer:
-                yield case, Failure("skipped", answer["skipped"], *_identity(case), launch, started=started)
-            else:
-                yield case, Measurement(
-                    str(launch), case.benchmark, case.version, list(case.params), case.unit, answer["samples"],
-                    answer["warmup"], started, round(time.monotonic() - begin, 6), answer["notes"], answer["sensors"],
-                )  # fmt: skip
+            try:
+                yield case, _reading(case, str(launch), answer, started, time.monotonic() - begin)
+            except (ValueError, TypeError, KeyError) as error:
+                worker.close()
+                worker, unreadable = None, WorkerError(f"the answer can't be stored: {error}")
+                yield case, _failure(case, launch, unreadable, started)
     finally:
         if worker is not None:
             worker.close()
@@ -251,8 +255,20 @@ def discover(
     raise MeasurementError(f"the benchmarks can't be imported: {reason}", "run: asv check, or mend the suite")
 
 
-def _failed(stored: results.CommitResults, case: Case) -> bool:
-    return any(isinstance(item, Failure) and results.belongs(item, case) for item in stored.stored)
+def _reading(
+    case: Case, launch: str, answer: dict[str, Any], started: str, duration_s: float
+) -> Measurement | Failure:
+    """What a worker answered; ValueError, TypeError or KeyError where it can't be stored."""
+    reading: Measurement | Failure
+    if "skipped" in answer:
+        reading = Failure("skipped", answer["skipped"], *_identity(case), launch, started=started)
+    else:
+        reading = Measurement(
+            launch, case.benchmark, case.version, list(case.params), case.unit, answer["samples"],
+            answer["warmup"], started, round(duration_s, 6), answer["notes"], answer["sensors"],
+        )  # fmt: skip
+    readings.dump(reading).encode("utf-8")
+    return reading
 
 
 def _identity(case: Case) -> tuple[str, str, list[str]]:
@@ -260,6 +276,7 @@ def _identity(case: Case) -> tuple[str, str, list[str]]:
 
 
 def _failure(case: Case, launch: str | None, error: WorkerError, started: str) -> Failure:
-    return Failure(
-        error.outcome, error.reason, *_identity(case), launch, error.exit_code, error.last_lines, started
-    )  # fmt: skip
+    reason, *last_lines = [
+        text.encode("utf-8", "replace").decode("utf-8") for text in (error.reason, *error.last_lines)
+    ]
+    return Failure(error.outcome, reason, *_identity(case), launch, error.exit_code, last_lines, started)
