@@ -161,7 +161,7 @@ def _launch(
     broken: WorkerError | None = None
     try:
         for case in cases:
-            started, begin = results.now(), time.monotonic()
+            started = results.now()
             if worker is None and broken is None:
                 worker = start_worker(prepared)
                 try:
@@ -177,6 +177,7 @@ def _launch(
                 yield case, _failure(case, None, broken, started)
                 continue
             tell("case", case.label)
+            started, begin = results.now(), time.monotonic()
             try:
                 answer = worker.request(measure_message(track, case), case.timeout_s)
             except WorkerError as error:
