@@ -37,9 +37,8 @@ def expand(
         if profiles.selected(profile, benchmark["param_names"], values) and wanted.search(case.label)
     ]
     if not cases:
-        raise InputError(
-            f"no benchmark matches '{pattern}' in profile {profile}", "see them with: mlx-velocity run --list"
-        )
+        which = f"no benchmark matches '{pattern}'" if pattern else "there is no benchmark"
+        raise InputError(f"{which} in profile {profile}", "see them with: mlx-velocity run --list")
     # A worker keeps one model: cases that share one follow each other.
     models = {case.key: _parameter(case, benchmarks, "model") for case in cases}
     return sorted(cases, key=lambda case: models[case.key])

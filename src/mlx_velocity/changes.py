@@ -32,10 +32,12 @@ class Change:
     @property
     def certain(self) -> bool:
         """Whether the interval leaves no room for `no change`."""
-        if self.base is None or self.head is None or self.ratio is None:
+        if self.base is None or self.head is None:
             return False
         if self.case.noise == "counted":
             return self.base != self.head
+        if self.ratio is None:
+            return False
         return self.ratio.low > 1 + RELEVANT or self.ratio.high < 1 - RELEVANT
 
 
@@ -57,7 +59,7 @@ def between(
                 case,
                 statistics.median(before) if before else None,
                 statistics.median(after) if after else None,
-                stats.ratio(before, after, CONFIDENCE) if before and after else None,
+                _ratio(case, before, after) if before and after else None,
                 tokens_of(case, benchmarks[case.benchmark]),
                 why_before,
                 why_after,
@@ -66,6 +68,12 @@ def between(
     return sorted(
         changes, key=lambda item: (not item.certain, -abs((item.ratio.value if item.ratio else 1.0) - 1))
     )
+
+
+def _ratio(case: records.Case, base: list[float], head: list[float]) -> stats.Ratio | None:
+    if case.noise == "counted":
+        return stats.exact(statistics.median(base), statistics.median(head))
+    return stats.ratio(base, head, CONFIDENCE)
 
 
 def tokens_of(case: records.Case, benchmark: dict[str, Any]) -> int | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -45,6 +46,9 @@ PASSED_ON = (
 _UNREACHABLE = ("error sending request", "dns error", "failed to fetch", "connection refused", "operation timed out",
                 "connect error", "tcp connect", "authentication credentials", "403 forbidden", "network was disabled")  # fmt: skip
 _CONTRADICTION = ("no solution found", "no wheels", "has no usable wheels")
+
+
+_FOLDERS = re.compile(r"(?<![\w:/>.])(?:file://|~)?/(?:[^\s/'\"`:]+/)+")
 
 
 @dataclass(frozen=True)
@@ -98,15 +102,19 @@ def prepare(
     Raises EnvironmentFailure where it can't be had, with the reason.
     """
     backend = requirements.backend_here(track.settings.backend)
-    tree = git.Repo(repo_path).commit(commit).tree
     pins = [f"{key}=={value}" if value else key for key, value in _matrix_pins(track).items()]
     if track.settings.requirements:
         source = track.settings.requirements
+        with git.Repo(repo_path) as repo:
+            try:
+                text = (repo.commit(commit).tree / source).data_stream.read().decode("utf-8", "replace")
+            except KeyError:
+                raise EnvironmentFailure(f"commit {commit[:8]} has no {source}", incompatible=True) from None
         try:
-            text = (tree / source).data_stream.read().decode("utf-8")
-        except KeyError:
-            raise EnvironmentFailure(f"commit {commit[:8]} has no {source}", incompatible=True) from None
-        pins += requirements.read_pins(text, f"{source} of {commit[:8]}")
+            pins += requirements.read_pins(text, f"{source} of {commit[:8]}")
+        except InputError as error:
+            # The commit can't be mended, and its neighbours may be fine.
+            raise EnvironmentFailure(error.message, incompatible=True) from error
     elif not track.settings.overlay:
         pins.append(str(_wheel(track, repo_path, commit, say)))
     wanted = _requirement_set(pins, backend)
@@ -157,11 +165,14 @@ def _ensure(
     with FileLock(f"{path}.lock"):
         try:
             stored = json.loads((path / MARKER).read_text("utf-8"))
+            os.stat(path / "bin" / "python")  # a link to a Python that may have been removed
             link_probe(path)
             return records.Environment(**{**stored, "name": name})
         except (OSError, ValueError, TypeError):
             shutil.rmtree(path, ignore_errors=True)
-        say(f"installing {', '.join(wanted.requirements)}")
+        # Results are published: a wheel's folder is nobody's business.
+        shown = [Path(item).name if item.endswith(".whl") else item for item in wanted.requirements]
+        say(f"installing {', '.join(shown)}")
         try:
             _create(path, python, wanted)
         except BaseException:
@@ -169,7 +180,7 @@ def _ensure(
             raise
         listed = json.loads(uv(["pip", "list", "--format", "json", "--python", str(path / "bin" / "python")]))
         packages = {item["name"]: item["version"] for item in listed}
-        record = records.Environment(name, backend, python, list(wanted.requirements), packages)
+        record = records.Environment(name, backend, python, shown, packages)
         (path / MARKER).write_text(json.dumps(asdict(record)), "utf-8")
         return record
 
@@ -203,8 +214,8 @@ def _lay_over(track: Track, repo_path: str, commit: str) -> Path:
     tree.parent.mkdir(parents=True, exist_ok=True)
     aside = Path(tempfile.mkdtemp(dir=tree.parent))
     try:
-        with tempfile.TemporaryFile() as archive:
-            git.Repo(repo_path).archive(archive, commit, path=track.settings.overlay)
+        with tempfile.TemporaryFile() as archive, git.Repo(repo_path) as repo:
+            repo.archive(archive, commit, path=track.settings.overlay)
             archive.seek(0)
             with tarfile.open(fileobj=archive) as tar:
                 tar.extractall(aside, filter="data")
@@ -227,8 +238,9 @@ def _wheel(track: Track, repo_path: str, commit: str, say: Callable[[str], None]
     folder.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=folder.parent) as aside:
         source, out = Path(aside) / "source", Path(aside) / "out"
-        git.Repo.clone_from(repo_path, source, no_checkout=True, shared=True).git.checkout("--force", commit)
-        uv(["build", "--wheel", "--quiet", "--no-python-downloads", "--python", pythons(track),
+        with git.Repo.clone_from(repo_path, source, no_checkout=True, shared=True) as clone:
+            clone.git.checkout("--force", commit)
+        uv(["build", "--wheel", "--no-python-downloads", "--python", pythons(track),
             "--out-dir", str(out), str(source)])  # fmt: skip
         if not folder.exists():
             out.rename(folder)
@@ -259,4 +271,12 @@ def _uv_reason(stderr: str) -> str:
         for line in lines
         if line and not line.startswith(("Using Python", "hint:", "Resolved", "warning:"))
     ]
-    return " ".join(kept)[:600] or "uv failed without a word"
+    text = without_folders(" ".join(kept))
+    # A resolver says why at its beginning, a build at its end.
+    return (text if len(text) <= 600 else f"{text[:250]} … {text[-350:]}") or "uv failed without a word"
+
+
+def without_folders(text: str) -> str:
+    """The text with files by their names alone: what is stored is published."""
+    home = os.path.expanduser("~")
+    return _FOLDERS.sub("", text if home == "/" else text.replace(home, "~"))

@@ -34,18 +34,19 @@ def select(repo_path: str, spec: str, branches: Iterable[str], measured: Iterabl
     `spec` is NEW (not in `measured`), ALL, EXISTING, `A..B`, a tag, branch or hash, or
     `HASHFILE:PATH` (`-` for standard input). Raises InputError where it names nothing.
     """
-    repo = open_git(repo_path)
     known = set(measured)
     if spec in ("NEW", "ALL", "EXISTING"):
-        commits = _of_branches(repo, branches)
+        with open_git(repo_path) as repo:
+            commits = _of_branches(repo, branches)
         if spec == "NEW":
             return [commit for commit in commits if commit.hash not in known]
         if spec == "EXISTING":
             commits = [commit for commit in commits if commit.hash in known]
     elif spec.startswith("HASHFILE:"):
-        commits = [one(repo_path, name) for name in _names(spec.removeprefix("HASHFILE:"))]
+        named = _names(spec.removeprefix("HASHFILE:"))
+        commits = list(dict.fromkeys(one(repo_path, name) for name in named))
     elif ".." in spec:
-        commits = _of_range(repo, spec)
+        commits = _of_range(repo_path, spec)
     else:
         commits = [one(repo_path, spec)]
     if not commits:
@@ -57,20 +58,20 @@ def select(repo_path: str, spec: str, branches: Iterable[str], measured: Iterabl
 
 def one(repo_path: str, name: str) -> Commit:
     """The commit that a name stands for; raises InputError where it stands for none."""
-    repo = open_git(repo_path)
-    try:
-        # GitPython hands names to its own parser; an option-like name never reaches git.
-        return _commit(repo.commit(name), _tags(repo))
-    except (git.BadName, git.GitError, ValueError, IndexError) as error:
-        hint = ", ".join(tag.name for tag in list(repo.tags)[-3:])
-        raise InputError(
-            f"'{name}' is no commit of this repository",
-            f"name a hash, branch or tag{f' such as {hint}' if hint else ''}",
-        ) from error
+    with open_git(repo_path) as repo:
+        try:
+            # GitPython hands names to its own parser; an option-like name never reaches git.
+            return _commit(repo.commit(name), _tags(repo))
+        except (git.BadName, git.GitError, ValueError, IndexError, NotImplementedError) as error:
+            hint = ", ".join(tag.name for tag in list(repo.tags)[-3:])
+            raise InputError(
+                f"'{name}' is no commit of this repository",
+                f"name a hash, branch or tag{f' such as {hint}' if hint else ''}",
+            ) from error
 
 
 def open_git(repo_path: str) -> git.Repo:
-    """The repository with GitPython; raises InputError where it is none."""
+    """The repository with GitPython, to be closed; raises InputError where it is none."""
     try:
         return git.Repo(repo_path)
     except (git.InvalidGitRepositoryError, git.NoSuchPathError) as error:
@@ -79,14 +80,14 @@ def open_git(repo_path: str) -> git.Repo:
 
 def known_commits(repo_path: str, hashes: Iterable[str]) -> dict[str, Commit]:
     """The commits among `hashes` that the repository still has."""
-    repo = open_git(repo_path)
-    tags = _tags(repo)
     found = {}
-    for commit_hash in hashes:
-        try:
-            found[commit_hash] = _commit(repo.commit(commit_hash), tags)
-        except (git.BadName, git.GitError, ValueError):
-            continue
+    with open_git(repo_path) as repo:
+        tags = _tags(repo)
+        for commit_hash in hashes:
+            try:
+                found[commit_hash] = _commit(repo.commit(commit_hash), tags)
+            except (git.BadName, git.GitError, ValueError):
+                continue
     return found
 
 
@@ -95,8 +96,9 @@ def _of_branches(repo: git.Repo, branches: Iterable[str]) -> list[Commit]:
     found: dict[str, Commit] = {}
     for branch in branches:
         try:
-            walk = list(repo.iter_commits(branch, first_parent=True))
-        except (git.GitCommandError, ValueError) as error:
+            tip = repo.commit(branch) if branch else repo.head.commit
+            walk = list(repo.iter_commits(tip, first_parent=True))
+        except (git.BadName, git.GitError, ValueError, IndexError) as error:
             raise InputError(
                 f"the repository has no branch '{branch}'", 'set "branches" in the configuration'
             ) from error
@@ -105,12 +107,15 @@ def _of_branches(repo: git.Repo, branches: Iterable[str]) -> list[Commit]:
     return list(found.values())
 
 
-def _of_range(repo: git.Repo, spec: str) -> list[Commit]:
-    for end in spec.replace("...", "..").split(".."):
-        if end:
-            one(str(repo.git_dir), end)
-    tags = _tags(repo)
-    return [_commit(commit, tags) for commit in repo.iter_commits(spec, first_parent=True)]
+def _of_range(repo_path: str, spec: str) -> list[Commit]:
+    ends = spec.replace("...", "..").split("..")
+    if len(ends) != 2:
+        raise InputError(f"'{spec}' is no range", "give OLD..NEW with OLD the older one")
+    for end in filter(None, ends):
+        one(repo_path, end)
+    with open_git(repo_path) as repo:
+        tags = _tags(repo)
+        return [_commit(commit, tags) for commit in repo.iter_commits(spec, first_parent=True)]
 
 
 def _names(source: str) -> list[str]:

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from importlib.resources import files
 
 from packaging.requirements import InvalidRequirement, Requirement
+from packaging.utils import canonicalize_name
 from packaging.version import Version
 
 from mlx_velocity.errors import InputError
@@ -62,7 +63,7 @@ def read_pins(text: str, source: str) -> list[str]:
 def requirement_set(pins: list[str], backend: str) -> RequirementSet:
     """Resolve pins for a backend: `mlx==0.31.2` becomes `mlx[cpu]==0.31.2` on Linux."""
     parsed = [Requirement(pin) for pin in pins]
-    lm_versions = [_pinned(item) for item in parsed if item.name == "mlx-lm"]
+    lm_versions = [_pinned(item) for item in parsed if canonicalize_name(item.name) == "mlx-lm"]
     lines = sorted(_for_backend(item, backend) for item in parsed)
     return RequirementSet(tuple(lines), era_constraints(lm_versions[0] if lm_versions else None))
 
@@ -80,12 +81,12 @@ def era_constraints(mlx_lm: Version | None) -> str:
 
 
 def _pinned(item: Requirement) -> Version | None:
-    exact = [spec.version for spec in item.specifier if spec.operator == "=="]
+    exact = [s.version for s in item.specifier if s.operator == "==" and not s.version.endswith(".*")]
     return Version(exact[0]) if exact else None
 
 
 def _for_backend(item: Requirement, backend: str) -> str:
-    if item.name != "mlx" or item.extras or backend == "metal":
+    if canonicalize_name(item.name) != "mlx" or item.extras or backend == "metal":
         return str(item)
     version = _pinned(item)
     if backend == "cuda":
@@ -94,4 +95,6 @@ def _for_backend(item: Requirement, backend: str) -> str:
         return str(item)
     else:
         extra = "cpu"
-    return f"mlx[{extra}]{item.specifier}"
+    with_extra = Requirement(str(item))
+    with_extra.extras = {extra}
+    return str(with_extra)

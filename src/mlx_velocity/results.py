@@ -239,7 +239,8 @@ class CommitResults:
             # asv writes null for a failure, and not-a-number for what was not measured.
             values.append(None if failed else statistics.median(pooled) if pooled else float("nan"))
             samples.append(None if failed else pooled or None)
-            if own or failed:
+            # A failed environment says nothing against what stock asv measured in one of its own.
+            if own or (failed and benchmark["name"] not in self._asv.get_all_result_keys()):
                 known.add(index)
             started = started or (measured[0].started if measured else None)
             duration += sum(item.duration_s for item in measured)

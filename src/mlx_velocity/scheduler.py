@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 import time
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
+from contextlib import closing
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -126,23 +127,25 @@ def run_plans(
             continue
         if prepared.record not in item.stored.stored:
             item.stored.add(prepared.record)
-        for planned in item.rounds:
+        for number, planned in enumerate(item.rounds):
             # What failed in an earlier launch of this run is not tried again.
             left = [case for case in planned if not item.stored.settled(case)]
-            summary.total -= len(planned) - len(left)
-            for case, reading in _launch(track, prepared, left, starter, item.stored, tell):
-                item.stored.add(reading, benchmarks[case.benchmark])
-                summary.done += 1
-                if isinstance(reading, Measurement):
-                    summary.measured += 1
-                    summary.timed_s += sum(reading.samples) if reading.unit == "seconds" else 0.0
-                    tell("saved", case.label)
-                elif reading.outcome == "skipped":
-                    summary.skipped += 1
-                    tell("skipped", f"{case.label}: {reading.reason}")
-                else:
-                    summary.failed += 1
-                    tell("failed", f"{case.label}: {reading.reason}")
+            with closing(_launch(track, prepared, left, starter, item.stored, tell)) as answers:
+                for case, reading in answers:
+                    item.stored.add(reading, benchmarks[case.benchmark])
+                    summary.done += 1
+                    if isinstance(reading, Measurement):
+                        summary.measured += 1
+                        summary.timed_s += sum(reading.samples) if reading.unit == "seconds" else 0.0
+                        tell("saved", case.label)
+                        continue
+                    summary.total -= sum(case in later for later in item.rounds[number + 1 :])
+                    if reading.outcome == "skipped":
+                        summary.skipped += 1
+                        tell("skipped", f"{case.label}: {reading.reason}")
+                    else:
+                        summary.failed += 1
+                        tell("failed", f"{case.label}: {reading.reason}")
     summary.wall_s = clock() - began
     return summary
 
@@ -154,7 +157,7 @@ def _launch(
     start_worker: StartWorker,
     stored: results.CommitResults,
     tell: Callable[[str, str], None],
-) -> Iterator[tuple[Case, Measurement | Failure]]:
+) -> Generator[tuple[Case, Measurement | Failure], None, None]:
     """Measure cases in one worker; where it dies, the next case gets a new one."""
     worker: Worker | None = None
     launch: str | None = None
@@ -163,8 +166,8 @@ def _launch(
         for case in cases:
             started = results.now()
             if worker is None and broken is None:
-                worker = start_worker(prepared)
                 try:
+                    worker = start_worker(prepared)
                     opened = open_launch(worker, prepared)
                 except WorkerError as error:
                     worker, broken = None, error
@@ -184,12 +187,14 @@ def _launch(
                 worker = None
                 yield case, _failure(case, launch, error, started)
                 continue
+            reading: Measurement | Failure
             try:
-                yield case, _reading(case, str(launch), answer, started, time.monotonic() - begin)
+                reading = _reading(case, str(launch), answer, started, time.monotonic() - begin)
             except (ValueError, TypeError, KeyError) as error:
                 worker.close()
                 worker, unreadable = None, WorkerError(f"the answer can't be stored: {error}")
-                yield case, _failure(case, launch, unreadable, started)
+                reading = _failure(case, launch, unreadable, started)
+            yield case, reading
     finally:
         if worker is not None:
             worker.close()

@@ -43,4 +43,16 @@ def ratio(base: Sequence[float], head: Sequence[float], confidence: float) -> Ra
         return Ratio(value, value, value, confidence)
     freedom = sum(parts) ** 2 / sum(part**2 / (len(side) - 1) for part, side in zip(parts, logs, strict=True))
     reach = float(student.ppf((1 + confidence) / 2, freedom)) * error
-    return Ratio(math.exp(difference), math.exp(difference - reach), math.exp(difference + reach), confidence)
+    return Ratio(_exp(difference), _exp(difference - reach), _exp(difference + reach), confidence)
+
+
+def exact(base: float, head: float) -> Ratio | None:
+    """The ratio of two counted numbers, which is certain; None where it has no meaning."""
+    return Ratio(head / base, head / base, head / base, 1.0) if base > 0 and head > 0 else None
+
+
+def _exp(value: float) -> float:
+    try:
+        return math.exp(value)
+    except OverflowError:
+        return math.inf

@@ -63,6 +63,8 @@ def _scaled(value: float, steps: tuple[tuple[float, str], ...]) -> str:
 
 
 def _three_digits(value: float) -> str:
+    if math.isnan(value):
+        return "–"
     magnitude = abs(value)
     if magnitude >= 100 or value == int(value):
         return f"{value:.0f}"

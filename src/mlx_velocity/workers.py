@@ -12,7 +12,7 @@ import threading
 from collections import deque
 from typing import Any, Protocol
 
-from mlx_velocity.environments import Prepared
+from mlx_velocity.environments import Prepared, without_folders
 
 LAST_LINES = 20
 """How much of a dead worker's standard error is kept with the failure."""
@@ -51,19 +51,22 @@ class Worker(Protocol):
 
 
 class LocalWorker:
-    """A worker process on this machine, in a session of its own."""
+    """A worker process on this machine, in a session of its own; WorkerError where it can't be started."""
 
     def __init__(self, environment: Prepared, extra_variables: dict[str, str]) -> None:
         self._places = (str(environment.path), str(environment.overlay or environment.path))
-        self._process = subprocess.Popen(
-            [str(environment.python), "-X", "faulthandler", "-m", "mlx_velocity.probe.worker"],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            cwd=environment.variables()["TMPDIR"],
-            env={**environment.variables(), **extra_variables},
-            start_new_session=True,
-        )
+        try:
+            self._process = subprocess.Popen(
+                [str(environment.python), "-X", "faulthandler", "-m", "mlx_velocity.probe.worker"],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                cwd=environment.variables()["TMPDIR"],
+                env={**environment.variables(), **extra_variables},
+                start_new_session=True,
+            )
+        except OSError as error:
+            raise WorkerError(f"the worker can't be started: {error.strerror}") from error
         self._answers: queue.Queue[bytes | None] = queue.Queue()
         self._stderr: deque[str] = deque(maxlen=LAST_LINES)
         self._readers = [
@@ -130,7 +133,7 @@ class LocalWorker:
         """Without the folders of this machine: results are published."""
         for place in self._places:
             text = text.replace(place, "<environment>")
-        return text.replace(os.path.expanduser("~"), "~")[:2000]
+        return without_folders(text)[:2000]
 
     def _read(self) -> None:
         assert self._process.stdout is not None

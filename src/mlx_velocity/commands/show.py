@@ -114,7 +114,7 @@ def _two(
         table.add_row(*_change_cells(row))
     console.print(table)
     certain = [row for row in rows if row.certain]
-    slower = sum(row.ratio is not None and row.ratio.value > 1 for row in certain)
+    slower = sum(row.base is not None and row.head is not None and row.head > row.base for row in certain)
     console.print(
         f"{len(rows)} cases: {slower} grew and {len(certain) - slower} shrank by more than noise and "
         f"{changes.RELEVANT:.0%}; lower is better. The two commits were measured one after the other, "

@@ -12,6 +12,7 @@ import io
 import json
 import os
 import queue
+import signal
 import sys
 import threading
 import time
@@ -43,9 +44,11 @@ def hello(request: Message) -> Message:
 
 def _intended_version(name: str, folder: str) -> str:
     module = importlib.import_module(name)
-    file = os.path.realpath(module.__file__ or "")
+    # Without a file (a folder that holds no code) the working folder must not pass for one.
+    file = os.path.realpath(getattr(module, "__file__", None) or os.devnull)
     if not file.startswith(os.path.realpath(folder) + os.sep):
-        raise ImportError(f"{name} was imported from {file or 'a namespace'}, not from {folder}")
+        found = "a namespace" if file == os.devnull else file
+        raise ImportError(f"{name} was imported from {found}, not from {folder}")
     package = importlib.import_module(name.partition(".")[0])
     return str(getattr(module, "__version__", None) or getattr(package, "__version__", "unknown"))
 
@@ -80,9 +83,14 @@ def answer(request: Message) -> Message:
 
 
 def _read_requests(stream: TextIO, requests: queue.Queue[Message]) -> None:
-    for line in stream:
-        requests.put(json.loads(line))
-    # The runner is gone: leave at once, a sample in flight belongs to nobody.
+    try:
+        for line in stream:
+            requests.put(json.loads(line))
+    except Exception:
+        traceback.print_exc()
+    # The runner is gone: leave at once with all that was started, a sample in flight belongs to nobody.
+    if os.getpgrp() == os.getpid():
+        os.killpg(0, signal.SIGKILL)
     os._exit(0)
 
 
