@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import errno
 import json
 import math
@@ -346,3 +347,28 @@ def test_lock(tmp_path: Path) -> None:
     for _ in range(2):
         with results.lock(tmp_path, "toy", "machine"):
             pass
+
+
+def test_looking_moves_nothing(store: Store) -> None:
+    """Whoever only looks leaves broken files where they are, since a run may be writing them."""
+    stored = store()
+    stored.add(measured(A, [1.0]), DECODE)
+    with stored.readings_path.open("a", encoding="utf-8") as stream:
+        stream.write("torn")
+    stored.path.write_text("{", "utf-8")
+    before = {path.name: path.read_bytes() for path in stored.folder.iterdir()}
+    looked = dataclasses.replace(stored, read_only=True, stored=[], set_aside=[])
+    assert len(looked.set_aside) == 2
+    assert looked.launches_done(A) == 1
+    assert {path.name: path.read_bytes() for path in stored.folder.iterdir()} == before
+
+
+def test_newer_readings_stay(store: Store) -> None:
+    """Readings of a later format are not broken: the run stops, says so, and moves nothing."""
+    stored = store()
+    stored.add(measured(A, [1.0]), DECODE)
+    later = stored.readings_path.read_text("utf-8").replace('"format":1', '"format":2')
+    stored.readings_path.write_text(later, "utf-8")
+    with pytest.raises(InputError, match="upgrade mlx-velocity"):
+        store()
+    assert stored.readings_path.read_text("utf-8") == later

@@ -20,6 +20,10 @@ SUFFIX = ".readings.jsonl"
 """Not `.json`: asv loads every file with that ending as one of its own."""
 
 
+class NewerFormat(ValueError):
+    """A line that a later mlx-velocity wrote: neither readable nor broken."""
+
+
 def parse(line: str) -> records.Reading:
     """The reading on a line; raises ValueError that says what is wrong with it."""
     data = json.loads(line, parse_constant=_no_constant)
@@ -27,7 +31,7 @@ def parse(line: str) -> records.Reading:
         raise ValueError("not an object")
     version = data.get("format")
     if isinstance(version, int) and version > records.FORMAT:
-        raise ValueError(f"format {version} is newer than {records.FORMAT}: upgrade mlx-velocity")
+        raise NewerFormat(f"format {version} is newer than {records.FORMAT}: upgrade mlx-velocity")
     _check(data)
     return records.from_dict(data)
 
@@ -40,7 +44,10 @@ def dump(reading: records.Reading) -> str:
 
 
 def read(path: Path) -> tuple[list[records.Reading], list[tuple[str, str]]]:
-    """The readings of a file, and each unreadable line with its reason. No file: nothing."""
+    """The readings of a file, and each unreadable line with its reason. No file: nothing.
+
+    Raises InputError where a later mlx-velocity wrote it: that file is not broken.
+    """
     good: list[records.Reading] = []
     bad: list[tuple[str, str]] = []
     try:
@@ -52,6 +59,8 @@ def read(path: Path) -> tuple[list[records.Reading], list[tuple[str, str]]]:
             continue
         try:
             good.append(parse(line))
+        except NewerFormat as error:
+            raise InputError(f"{path.name} can't be read: {error}", "it stays as it is") from error
         except (ValueError, TypeError, KeyError, RecursionError) as error:
             bad.append((line, str(error) or type(error).__name__))
     return good, bad

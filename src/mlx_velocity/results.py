@@ -73,6 +73,8 @@ class CommitResults:
     date_s: int
     env_name: str
     python: str
+    read_only: bool = False
+    """Look and move nothing: whoever only shows holds no lock."""
     stored: list[records.Reading] = field(default_factory=list)
     set_aside: list[records.SetAside] = field(default_factory=list)
     """What opening had to move out of the way."""
@@ -204,8 +206,10 @@ class CommitResults:
         """Keep a broken file under another name; of our readings, the good lines stay in place."""
         target = path.with_name(f"{path.name}.corrupt-{time.strftime('%Y%m%dT%H%M%S')}")
         note = records.SetAside(target.name, reason, now())
-        self.stored.append(note)
         self.set_aside.append(note)
+        if self.read_only:
+            return
+        self.stored.append(note)
         try:
             shutil.copyfile(path, target)
         except OSError as error:

@@ -119,14 +119,19 @@ def summary_line(summary: scheduler.Summary) -> str:
 
 
 def open_results(
-    track: tracks.Track, commit: history.Commit, folder: Path, description: dict[str, str | int], backend: str
+    track: tracks.Track,
+    commit: history.Commit,
+    folder: Path,
+    description: dict[str, str | int],
+    backend: str,
+    read_only: bool = False,
 ) -> results.CommitResults:
     """What is stored of a commit on this machine."""
     python = environments.pythons(track)
     series = environments.series(track, backend)
     params = {**{key: str(value) for key, value in description.items()}, "python": python, **series}
     name = environments.name_of(track, python, backend)
-    return results.CommitResults(folder, params, series, commit.hash, commit.date_s, name, python)
+    return results.CommitResults(folder, params, series, commit.hash, commit.date_s, name, python, read_only)
 
 
 def _commits(track: tracks.Track, repo_path: str, options: RunOptions, folder: Path) -> list[history.Commit]:

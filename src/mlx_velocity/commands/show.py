@@ -64,7 +64,7 @@ def _open(
     commit = history.one(repo_path, name)
     backend = requirements.backend_here(track.settings.backend)
     description = machine.load(folder) or {}
-    stored = open_results(track, commit, folder, description, backend)
+    stored = open_results(track, commit, folder, description, backend, read_only=True)
     if not stored.stored and not stored.path.exists():
         endings = (readings.SUFFIX, ".json")
         others = sorted(path.name for end in endings for path in folder.glob(f"{commit.short}-*{end}"))
