@@ -1,0 +1,308 @@
+"""The site in a real browser that can reach nothing but this machine."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import select
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import fixtures_site as made
+import pytest
+
+from mlx_velocity.site import publish
+
+pytestmark = pytest.mark.browser
+
+PATIENCE_S = 60.0
+BENCH = "prefill.Prefill.time_prefill"
+FLAGS = [
+    "--headless",
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-quic",
+    "--disable-sync",
+    "--no-first-run",
+    # The network is closed: no name but this machine's has an address, and the proxy is a port where nobody listens.
+    "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1",
+    "--proxy-server=127.0.0.1:1",
+    "--proxy-bypass-list=127.0.0.1",
+    "--window-size=1400,3000",
+    "--remote-debugging-pipe",
+]
+# Chromium reads commands from descriptor 3 and answers on 4.
+LAUNCH = "import os, sys; r, w = int(sys.argv[1]), int(sys.argv[2]); os.dup2(r, 3); os.dup2(w, 4); os.execv(sys.argv[3], sys.argv[3:])"
+
+
+def high(descriptor: int) -> int:
+    """The same file under a number that is in nobody's way."""
+    moved = fcntl.fcntl(descriptor, fcntl.F_DUPFD_CLOEXEC, 20)
+    os.close(descriptor)
+    return moved
+
+
+class Refused(Exception):
+    """Chromium could not do what it was asked to."""
+
+
+class Browser:
+    """Chromium with one page, driven through its debugging pipe."""
+
+    def __init__(self, chromium: str, profile: Path) -> None:
+        self.events: list[dict[str, Any]] = []
+        self._count = 0
+        self._buffer = b""
+        reads, self._commands, self._answers, writes = (high(end) for end in (*os.pipe(), *os.pipe()))
+        self._log = (profile.parent / "chromium.log").open("w+b")
+        self.process = subprocess.Popen(
+            [sys.executable, "-c", LAUNCH, str(reads), str(writes), chromium, *FLAGS, f"--user-data-dir={profile}"],
+            pass_fds=(reads, writes), stdin=subprocess.DEVNULL, stdout=self._log, stderr=self._log,
+            start_new_session=True, env={**os.environ, "HOME": str(profile.parent)},
+        )  # fmt: skip
+        os.close(reads)
+        os.close(writes)
+        target = self.command("Target.createTarget", url="about:blank")["targetId"]
+        self.session = self.command("Target.attachToTarget", targetId=target, flatten=True)["sessionId"]
+        for domain in ("Page", "Runtime", "Network"):
+            self.command(f"{domain}.enable")
+
+    def command(self, method: str, **parameters: Any) -> dict[str, Any]:
+        """The result of a DevTools command; events that come meanwhile are kept."""
+        self._count += 1
+        message: dict[str, Any] = {"id": self._count, "method": method, "params": parameters}
+        if hasattr(self, "session"):
+            message["sessionId"] = self.session
+        os.write(self._commands, json.dumps(message).encode() + b"\0")
+        until = time.monotonic() + PATIENCE_S
+        while True:
+            answer = self._next(until)
+            if answer.get("id") == self._count:
+                if "error" in answer:
+                    raise Refused(f"{method}: {answer['error']}")
+                result: dict[str, Any] = answer["result"]
+                return result
+            self.events.append(answer)
+
+    def _next(self, until: float) -> dict[str, Any]:
+        while b"\0" not in self._buffer:
+            ready, _, _ = select.select([self._answers], [], [], max(0.0, until - time.monotonic()))
+            chunk = os.read(self._answers, 1 << 16) if ready else b""
+            assert chunk, f"Chromium says nothing:\n{self._said()}"
+            self._buffer += chunk
+        line, _, self._buffer = self._buffer.partition(b"\0")
+        answer: dict[str, Any] = json.loads(line)
+        return answer
+
+    def _said(self) -> str:
+        self._log.seek(0)
+        return self._log.read()[-2000:].decode("utf-8", "replace")
+
+    def open(self, address: str) -> None:
+        """Go to a page, and forget what the one before it did."""
+        # An address that differs by its fragment alone would not be loaded again.
+        self.command("Page.navigate", url="about:blank")
+        self.until("location.href", lambda here: here == "about:blank")
+        self.events.clear()
+        assert "errorText" not in self.command("Page.navigate", url=address)
+
+    def value(self, expression: str) -> Any:
+        """What a JavaScript expression is on the page."""
+        result = self.command(
+            "Runtime.evaluate", expression=expression, returnByValue=True, awaitPromise=True
+        )
+        assert "exceptionDetails" not in result, result["exceptionDetails"]
+        return result["result"].get("value")
+
+    def until(self, expression: str, fine: Callable[[Any], bool] = bool) -> Any:
+        """The value of an expression once it is as wanted. A page that is still being built has no value."""
+        end = time.monotonic() + PATIENCE_S
+        tolerant = f"(() => {{ try {{ return ({expression}); }} catch {{ return null; }} }})()"
+        while (found := self._now(tolerant)) is None or not fine(found):
+            assert time.monotonic() < end, f"{expression} is {found!r}; the page says: {self.text()[:2000]}"
+            time.sleep(0.05)
+        return found
+
+    def _now(self, expression: str) -> Any:
+        """The value of an expression; None between two pages."""
+        try:
+            return self.value(expression)
+        except Refused:
+            return None
+
+    def text(self) -> str:
+        """What a reader sees."""
+        return str(self.value("document.body ? document.body.innerText : ''"))
+
+    def requests(self) -> list[str]:
+        """Every address that the page asked for."""
+        return [
+            event["params"]["request"]["url"]
+            for event in self.events
+            if event.get("method") == "Network.requestWillBeSent"
+        ]
+
+    def failures(self) -> list[str]:
+        """What the page's scripts threw and nobody caught."""
+        return [
+            json.dumps(event["params"])[:500]
+            for event in self.events
+            if event.get("method") == "Runtime.exceptionThrown"
+        ]
+
+    def close(self) -> None:
+        """End the browser and all its processes."""
+        os.killpg(self.process.pid, signal.SIGKILL)
+        self.process.wait()
+        os.close(self._commands)
+        os.close(self._answers)
+        self._log.close()
+
+
+@pytest.fixture(scope="module")
+def chromium() -> str:
+    """Chromium; CI must have it, elsewhere these tests are skipped without."""
+    found = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+    if found is None:
+        if os.environ.get("CI"):
+            pytest.fail("there is no Chromium, and CI must test the site in one: see .ci/run")
+        pytest.skip("there is no Chromium here: the site is not tested in a browser")
+    return found
+
+
+@pytest.fixture(scope="module")
+def browser(chromium: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
+    """A browser without a past."""
+    made_here = Browser(chromium, tmp_path_factory.mktemp("browser") / "profile")
+    try:
+        yield made_here
+    finally:
+        made_here.close()
+
+
+MARKUP = "<img src=x onerror=window.hacked=1>"
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """Address of a published site, served by `mlx-velocity preview`. Its machine's processor is markup."""
+    folder = tmp_path_factory.mktemp("site")
+    track = made.make_track(folder)
+    made.fill(track, cpu=MARKUP)
+    publish.publish(track)
+    with made.serving(folder) as address:
+        yield address
+
+
+DRAWN = """
+[...document.querySelectorAll("canvas")].map(canvas => {
+    const pixels = canvas.width && canvas.height
+        ? canvas.getContext("2d").getImageData(0, 0, canvas.width, canvas.height).data : [];
+    let drawn = 0;
+    for (let i = 3; i < pixels.length; i += 4) drawn += pixels[i] > 0;
+    return drawn;
+})
+"""
+"""How many pixels of each canvas are not empty."""
+TILES = """
+Object.fromEntries([...document.querySelectorAll("[data-bench]")].map(
+    tile => [tile.dataset.bench, [...tile.querySelectorAll(".foot span")].map(span => [span.innerText, span.className])]
+))
+"""
+"""What stands below each benchmark's picture, with its style."""
+CHART = """
+(() => { const box = document.querySelector(".u-over").getBoundingClientRect();
+         return [box.left, box.top, box.width, box.height]; })()
+"""
+"""Where the history is drawn."""
+
+
+def drawn(count: int) -> Callable[[Any], bool]:
+    """At least so many pictures with something in them."""
+    return lambda pixels: sum(number > 100 for number in pixels) >= count
+
+
+def test_the_network_is_closed(browser: Browser, site: str) -> None:
+    """The browser of these tests reaches this machine and nobody else: what they see needs no network."""
+    browser.open(site)
+    assert browser.value("fetch('index.json').then(answer => answer.status)") == 200
+    for address in ("https://cdn.jsdelivr.net/", "http://example.com/", "http://192.0.2.1/"):
+        attempt = f"fetch('{address}', {{mode: 'no-cors'}}).then(() => 'reached', error => error.name)"
+        assert browser.value(attempt) == "TypeError"
+        assert address in browser.requests(), "a request that fails is seen too"
+
+
+def test_the_overview_draws_every_benchmark(browser: Browser, site: str) -> None:
+    """The first page names each benchmark and draws its history, with what changed in the right colour."""
+    browser.open(site)
+    browser.until(DRAWN, drawn(len(made.BENCHMARKS)))
+    tiles = browser.until(TILES, lambda tiles: all("%" in str(line) for line in tiles.values()))
+    assert set(tiles) == set(made.BY_NAME)
+    for name, lines in tiles.items():
+        assert lines[-1] == ["-50.0%", "delta-down"], f"{name}: fewer seconds and fewer bytes are good"
+
+
+def test_the_history_of_a_benchmark_is_drawn_with_its_commits(browser: Browser, site: str) -> None:
+    """A benchmark's page draws its series, and says of a point which release it is and when it came."""
+    browser.open(f"{site}#view=explore&bench={BENCH}")
+    browser.until(DRAWN, drawn(1))
+    for place, subject in ((0.01, made.SUBJECTS[0]), (0.99, made.SUBJECTS[-1])):
+        left, top, width, height = browser.until(CHART)
+        browser.command(
+            "Input.dispatchMouseEvent", type="mouseMoved", x=left + width * place, y=top + height / 3
+        )
+        browser.until("document.body.innerText", lambda text, subject=subject: f"{subject} (2025-" in text)
+    assert "10.505ms" in browser.text()
+    assert "model='tiny-float32', tokens=32" in browser.text()
+
+
+@pytest.mark.parametrize("view", ["heatmap", "grid", "multiples", "compare", "regressions", "inventory"])
+def test_every_view_opens(browser: Browser, site: str, view: str) -> None:
+    """No page of the interface breaks on our data."""
+    browser.open(f"{site}#view={view}")
+    browser.until("document.querySelectorAll('.main').length")
+    browser.until("document.body.innerText", lambda text: "Loading" not in text)
+    assert browser.failures() == []
+
+
+def test_markup_in_a_name_is_text(browser: Browser, site: str) -> None:
+    """A processor that is called like an image of a page is shown by that name and never run."""
+    browser.open(site)
+    browser.until("document.body.innerText", lambda text: MARKUP in text)
+    browser.until(DRAWN, drawn(len(made.BENCHMARKS)))
+    assert browser.value("window.hacked") is None
+
+
+def test_no_request_leaves_this_machine(browser: Browser, site: str) -> None:
+    """The pages ask the preview's address for everything, and nobody else for anything."""
+    browser.open(site)
+    browser.until(DRAWN, drawn(len(made.BENCHMARKS)))
+    asked = browser.requests()
+    assert any(address.endswith(f"{BENCH}.json") for address in asked)
+    assert [address for address in asked if not address.startswith((site, "data:", "blob:"))] == []
+    assert browser.failures() == []
+
+
+def test_the_committed_history_is_drawn(browser: Browser) -> None:
+    """The results in this repository give a history that is drawn at once."""
+    committed = made.committed_site()
+    if committed is None:
+        pytest.skip("this checkout has no results of the release history")
+    with made.serving(committed[0]) as address:
+        browser.open(f"{address}#view=explore&bench=decode.Decode.time_decode")
+        browser.until(DRAWN, drawn(1))
+        left, top, width, height = browser.until(CHART)
+        browser.command(
+            "Input.dispatchMouseEvent", type="mouseMoved", x=left + width * 0.99, y=top + height / 3
+        )
+        browser.until("document.body.innerText", lambda text: " → " in text)
+        assert browser.failures() == []

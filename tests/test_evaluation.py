@@ -1,0 +1,155 @@
+"""The evaluation scripts work: a quick run of each is complete and sane. Nothing is said of its timings."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+EVALUATION = Path(__file__).resolve().parent.parent / "evaluation"
+# Numbers, and a few words for a reader, that each quick run has to print.
+PRINTED = {
+    "speed_vs_asv": ("mlx-velocity", "asv takes", "inside samples", "not judged in quick mode"),
+    "agree_with_mlx_lm": ("prefill", "decode", "ratio", "not judged in quick mode"),
+}
+
+
+def quick(name: str, folder: Path) -> dict[str, Any]:
+    """What a quick run of a script wrote as JSON; it must end well and print the same for a reader."""
+    found = folder / "found.json"
+    command = [sys.executable, str(EVALUATION / f"{name}.py"), "--quick", "--json", str(found)]
+    # Not in pytest's folder: asv's forkserver makes a socket, whose path may have some 100 characters.
+    with tempfile.TemporaryDirectory(prefix="mv-") as place:
+        environment = {**os.environ, "TMPDIR": place}
+        done = subprocess.run(
+            command, cwd=folder, env=environment, capture_output=True, text=True, check=False
+        )
+        assert done.returncode == 0, done.stdout + done.stderr
+        assert not list(Path(place).iterdir()), "something was left behind"
+    assert all(words in done.stdout for words in PRINTED[name]), done.stdout
+    report: dict[str, Any] = json.loads(found.read_text("utf-8"))
+    assert report["quick"] is True
+    return report
+
+
+def is_positive(number: float) -> bool:
+    return math.isfinite(number) and number > 0
+
+
+def test_every_script_is_tested() -> None:
+    assert {path.stem for path in EVALUATION.glob("*.py")} == set(PRINTED)
+
+
+@pytest.mark.network
+def test_speed_vs_asv_does_the_same_work_on_both_sides(tmp_path: Path) -> None:
+    report = quick("speed_vs_asv", tmp_path)
+    ours, stock = report["sides"]
+    assert (ours["name"], stock["name"]) == ("mlx-velocity", "asv")
+    for key in ("cases", "timed_cases", "samples"):
+        assert ours[key] == stock[key] > 0
+    assert ours["samples"] == ours["timed_cases"] * report["launches"] * report["samples"]
+    assert ours["cases"] > ours["timed_cases"], "a case that counts bytes belongs to the quick run"
+    for side in (ours, stock):
+        assert 0 < side["sampled_s"] < side["wall_s"]
+        assert side["share"] == pytest.approx(side["sampled_s"] / side["wall_s"])
+    assert report["speedup"] == pytest.approx(stock["wall_s"] / ours["wall_s"])
+    assert is_positive(report["times_ours_over_asv"])
+
+
+def test_agree_with_mlx_lm_measures_both_sides(tmp_path: Path) -> None:
+    pytest.importorskip("mlx_lm")
+    report = quick("agree_with_mlx_lm", tmp_path)
+    assert set(report["stages"]) == {"prefill", "decode"}
+    for row in (*report["stages"].values(), *report["shown_only"].values()):
+        assert is_positive(row["ours_tokens_per_s"])
+        assert is_positive(row["theirs_tokens_per_s"])
+        assert row["ratio"] == pytest.approx(row["ours_tokens_per_s"] / row["theirs_tokens_per_s"])
+        assert len(row["ratios_of_pairs"]) == report["processes_per_side"] > 0
+        assert all(map(is_positive, row["ratios_of_pairs"]))
+
+
+def test_agree_with_mlx_lm_says_what_failed(tmp_path: Path) -> None:
+    pytest.importorskip("mlx_lm")
+    script = EVALUATION / "agree_with_mlx_lm.py"
+    command = [sys.executable, str(script), "--quick", "--model", str(tmp_path / "no model")]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 4
+    assert "agree_with_mlx_lm: exit 1" in done.stderr
+    assert "no config.json" in done.stderr
+
+
+@pytest.mark.parametrize("name", sorted(PRINTED))
+def test_help_says_what_is_shown_and_its_goal(name: str) -> None:
+    done = subprocess.run(
+        [sys.executable, str(EVALUATION / f"{name}.py"), "--help"], capture_output=True, text=True, check=True
+    )
+    assert "Goal:" in done.stdout
+    assert "--quick" in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("name", "argument"),
+    [("speed_vs_asv", "--samples=0"), ("speed_vs_asv", "--commits=0"), ("agree_with_mlx_lm", "--prompt-tokens=1")],
+)  # fmt: skip
+def test_a_meaningless_number_is_refused(name: str, argument: str) -> None:
+    done = subprocess.run(
+        [sys.executable, str(EVALUATION / f"{name}.py"), argument], capture_output=True, text=True, check=False
+    )  # fmt: skip
+    assert done.returncode == 2
+    assert "at least" in done.stderr or "needs" in done.stderr
+
+
+def _stored(
+    counts: dict[str, int],
+) -> dict[tuple[str, str, tuple[str, ...]], tuple[float, list[float] | None]]:
+    return {("c" * 40, name, ()): (1.0, [1.0] * count) for name, count in counts.items()}
+
+
+@pytest.fixture
+def check(monkeypatch: pytest.MonkeyPatch) -> Callable[[dict[str, int], dict[str, int]], None]:
+    """speed_vs_asv's comparison of what both sides stored, given the number of samples of each case."""
+    monkeypatch.syspath_prepend(str(EVALUATION))
+    import speed_vs_asv
+
+    from mlx_velocity.history import Commit
+    from mlx_velocity.records import Case
+
+    cases = [
+        Case("m.C.time_x", (), 0, "1", "seconds", 1, 1.0, "timing"),
+        Case("m.C.track_y", (), 0, "1", "bytes", 1, 1.0, "counted"),
+    ]
+    return lambda ours, stock: speed_vs_asv.check(
+        _stored(ours), _stored(stock), [Commit("c" * 40, 0, "")], cases
+    )
+
+
+def test_equal_counts_pass(check: Callable[[dict[str, int], dict[str, int]], None]) -> None:
+    check({"m.C.time_x": 6, "m.C.track_y": 3}, {"m.C.time_x": 6, "m.C.track_y": 3})
+    # asv keeps no sample of a plain number.
+    check({"m.C.time_x": 6, "m.C.track_y": 1}, {"m.C.time_x": 6, "m.C.track_y": 0})
+
+
+@pytest.mark.parametrize(
+    ("ours", "stock", "said"),
+    [
+        ({"m.C.time_x": 6, "m.C.track_y": 1}, {"m.C.time_x": 5, "m.C.track_y": 1}, "6 samples of ours, 5"),
+        ({"m.C.time_x": 0, "m.C.track_y": 1}, {"m.C.time_x": 0, "m.C.track_y": 1}, "0 samples of ours, 0"),
+        ({"m.C.time_x": 6, "m.C.track_y": 2}, {"m.C.time_x": 6, "m.C.track_y": 3}, "2 samples of ours, 3"),
+        ({"m.C.time_x": 6}, {"m.C.time_x": 6, "m.C.track_y": 1}, "mlx-velocity stored other cases"),
+        ({"m.C.time_x": 6, "m.C.track_y": 1}, {"m.C.track_y": 1}, "asv stored other cases"),
+    ],
+)
+def test_unequal_work_is_an_error(
+    check: Callable[[dict[str, int], dict[str, int]], None], ours: dict[str, int], stock: dict[str, int], said: str
+) -> None:  # fmt: skip
+    with pytest.raises(Exception, match=said) as error:
+        check(ours, stock)
+    assert type(error.value).__name__ == "Incomplete"

@@ -1,0 +1,384 @@
+"""The site: asv's data as stock asv writes it, the interface over it, and a server for this machine alone."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import re
+import shutil
+import socket
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from http.server import ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+import fixtures_site as made
+import pytest
+from asv import util
+from asv.commands.publish import Publish
+from conftest import one_line
+
+from mlx_velocity import tracks
+from mlx_velocity.errors import InputError, MeasurementError
+from mlx_velocity.site import preview, publish
+from mlx_velocity.site.publish import Published
+
+
+@pytest.fixture(scope="module")
+def filled(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with the results of two machines."""
+    folder = tmp_path_factory.mktemp("filled")
+    made.fill(made.make_track(folder), ("box", "other-box"))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def built(filled: Path) -> Published:
+    """The site of that folder. Tests that change anything work on a copy."""
+    return publish.publish(tracks.load(filled / "asv.conf.json"))
+
+
+@pytest.fixture
+def copy(filled: Path, tmp_path: Path) -> tracks.Track:
+    """A track of its own with those results, and no site."""
+    shutil.copytree(filled, tmp_path, dirs_exist_ok=True, ignore=shutil.ignore_patterns("html"))
+    return made.make_track(tmp_path)
+
+
+def json_of(built: Published, name: str) -> Any:
+    return json.loads((built.html_dir / name).read_text("utf-8"))
+
+
+def files_of(folder: Path) -> dict[str, bytes]:
+    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def result_files(track: tracks.Track) -> list[Path]:
+    return sorted(path for path in track.results_dir.glob("box/*.json") if path.name != "machine.json")
+
+
+# What a site holds
+
+
+def test_a_site_has_its_page_and_its_data(built: Published) -> None:
+    """A site is a page, its assets, asv's index, graphs and regressions, and the commits' subjects."""
+    names = {path.name for path in built.html_dir.iterdir()}
+    assert names >= {
+        "index.html", "index.json", "info.json", "regressions.json", "commits.json", "graphs", "assets",
+    }  # fmt: skip
+    assert built.commits == len(made.SUBJECTS)
+    assert built.machines == ["box", "other-box"]
+    assert built.left_out == []
+
+
+def test_every_measured_commit_has_its_subject_and_its_date(built: Published, filled: Path) -> None:
+    """commits.json says of each commit what it changed and when."""
+    said = json_of(built, "commits.json")
+    commits = made.commits_of(tracks.load(filled / "asv.conf.json"))
+    assert set(said) == {commit.hexsha for commit in commits}
+    assert [said[commit.hexsha].rpartition(" ")[0] for commit in commits] == made.SUBJECTS
+    assert said[commits[-1].hexsha].endswith("(2025-01-06)")
+
+
+def test_less_is_better_for_every_benchmark(built: Published, filled: Path) -> None:
+    """The interface is told that fewer seconds and fewer bytes are better; the stored description stays asv's."""
+    described = json_of(built, "index.json")["benchmarks"]
+    assert set(described) == set(made.BY_NAME)
+    assert all(item["less_is_better"] is True for item in described.values())
+    assert "less_is_better" not in (filled / "results" / "made-up" / "benchmarks.json").read_text("utf-8")
+
+
+def test_nothing_of_asvs_own_pages_is_left(built: Published) -> None:
+    """The only scripts are the interface's: asv's own come from ten other hosts and run tag names."""
+    scripts = [path for path in built.html_dir.rglob("*.js") if path.parent.name != "assets"]
+    assert scripts == []
+    kinds = {path.suffix for path in built.html_dir.iterdir() if path.is_file()}
+    assert kinds <= {".html", ".json", ".xml", ".svg", ".ico"}
+    assert [path.name for path in built.html_dir.glob("*.html")] == ["index.html"]
+
+
+def test_the_page_asks_nobody_else_for_anything(built: Published) -> None:
+    """The page and its style sheets name only files of the site, each of which is there."""
+    page = (built.html_dir / "index.html").read_text("utf-8")
+    for address in re.findall(r"""(?:src|href)=["']([^"']+)""", page):
+        assert address.startswith("./")
+        assert (built.html_dir / address).is_file()
+    for sheet in built.html_dir.glob("assets/*.css"):
+        for address in re.findall(r"""(?:url\(|@import\s*)["']?([^"')]+)""", sheet.read_text("utf-8")):
+            assert not re.match(r"(?:https?:)?//", address), f"{sheet.name} asks for {address}"
+
+
+def test_a_failure_is_a_gap_in_the_graph(built: Published) -> None:
+    """A case that failed at one commit has no number there; the others keep theirs."""
+    (path,) = built.html_dir.glob("graphs/**/machine-box/**/prefill.Prefill.time_prefill.json")
+    points = json.loads(path.read_text("utf-8"))
+    values = dict(points)
+    assert len(values) == len(made.SUBJECTS)
+    assert values[1][3] is None
+    assert values[max(values)][0] == pytest.approx(made.LAST_VALUE_S, rel=0.01)
+
+
+def stock(cwd: Path, html: Path) -> dict[str, bytes]:
+    """The graphs that stock asv makes of the results below a folder."""
+    done = made.program("publish", "--no-pull", "-o", str(html), cwd=cwd, module="asv")
+    assert done.code == 0, done.out + done.err
+    return files_of(html / "graphs")
+
+
+def test_the_data_is_what_stock_asv_publishes(built: Published, filled: Path, tmp_path: Path) -> None:
+    """Every graph is byte for byte the one that `asv publish` writes, and the index differs by our one key."""
+    assert files_of(built.html_dir / "graphs") == stock(filled, tmp_path / "stock")
+    ours, theirs = (
+        json_of(built, "index.json"),
+        json.loads((tmp_path / "stock" / "index.json").read_text("utf-8")),
+    )
+    for benchmark in ours["benchmarks"].values():
+        del benchmark["less_is_better"]
+    assert ours == theirs
+
+
+def test_the_committed_history_publishes(tmp_path: Path) -> None:
+    """The results in this repository make a site, with a subject for every commit and nothing left out."""
+    committed = made.committed_site()
+    if committed is None:
+        pytest.skip("this checkout has no results of the release history")
+    folder, built = committed
+    assert built.left_out == []
+    index, said = json_of(built, "index.json"), json_of(built, "commits.json")
+    assert built.commits == len(said)
+    assert set(said) <= set(index["revision_to_hash"].values())
+    assert all(re.fullmatch(r"mlx.* (→|mlx-lm) .* \(\d{4}-\d\d-\d\d\)", line) for line in said.values())
+    assert files_of(built.html_dir / "graphs") == stock(folder, tmp_path / "stock")
+
+
+# What is broken
+
+
+BROKEN = {
+    "cut off": lambda text: text[: len(text) // 2],
+    "empty": lambda _: "",
+    "no JSON": lambda _: "<html>",
+    "a list": lambda _: '["version"]',
+    "a number": lambda _: "3",
+    "of another format": lambda text: text.replace('"version": 2', '"version": 99'),
+    "with a column too many": lambda text: text.replace('"profile"]', '"profile", "ours"]').replace(
+        '"results": {"', '"results": {"x": [[1],[],"1",1,1,1,1,1,1,1,1,1,1,1], "'
+    ),
+    "with no values": lambda text: re.sub(
+        r'"results": \{.*\}, "durations"', '"results": {"x": 3}, "durations"', text
+    ),
+    "of no machine": lambda text: re.sub(r'"params": \{', '"params": 3, "was": {', text, count=1),
+}
+
+
+@pytest.mark.parametrize("what", list(BROKEN))
+def test_a_broken_result_is_named_and_the_rest_is_published(copy: tracks.Track, what: str) -> None:
+    """A result file that can't be read is left out with its reason; every other one is published."""
+    path = result_files(copy)[0]
+    text = BROKEN[what](path.read_text("utf-8"))
+    path.write_text(text, "utf-8")
+    built = publish.publish(copy)
+    ((name, reason),) = built.left_out
+    assert name == path.name
+    assert reason
+    assert "\n" not in reason
+    (graph,) = built.html_dir.glob("graphs/**/machine-box/**/prefill.Prefill.time_prefill.json")
+    assert len(json.loads(graph.read_text("utf-8"))) == len(made.SUBJECTS) - 1
+    assert path.read_text("utf-8") == text, "publishing changes no result"
+
+
+def test_a_result_that_is_no_text_is_named(copy: tracks.Track) -> None:
+    """Bytes that are no UTF-8 are a broken result like any other."""
+    path = result_files(copy)[0]
+    path.write_bytes(b"\xff\xfe\x00")
+    assert [name for name, _ in publish.publish(copy).left_out] == [path.name]
+
+
+@pytest.mark.parametrize("text", ["{", "[]", '{"version": 1}', '{"version": 99, "machine": "box"}'])
+def test_a_machine_that_cannot_be_read_is_named(copy: tracks.Track, text: str) -> None:
+    """Where a machine.json is broken, it is named and the other machines are published."""
+    (copy.results_dir / "box" / "machine.json").write_text(text, "utf-8")
+    built = publish.publish(copy)
+    assert any("machine.json" in name for name, _ in built.left_out)
+    assert list(built.html_dir.glob("graphs/**/machine-other-box/**/prefill.Prefill.time_prefill.json"))
+
+
+@pytest.mark.parametrize("text", ["{", "[]", "", '{"version": 99}'])
+def test_broken_benchmarks_are_wrong_input(copy: tracks.Track, text: str) -> None:
+    """A benchmarks.json that can't be read is one line that says what to do."""
+    (copy.results_dir / "benchmarks.json").write_text(text, "utf-8")
+    with pytest.raises(InputError) as error:
+        publish.publish(copy)
+    assert "benchmarks.json" in one_line(error)
+
+
+def test_a_commit_that_the_repository_lost_stops_nothing(copy: tracks.Track) -> None:
+    """A result of a commit that no branch has any more is no reason to publish nothing."""
+    path = result_files(copy)[0]
+    text = path.read_text("utf-8")
+    lost = re.sub(r'"commit_hash": "\w+"', f'"commit_hash": "{"ab" * 20}"', text)
+    path.with_name(f"abababab-{made.ENV_NAME}.json").write_text(lost, "utf-8")
+    built = publish.publish(copy)
+    assert built.commits == len(made.SUBJECTS)
+    assert set(json_of(built, "commits.json")) == {commit.hexsha for commit in made.commits_of(copy)}
+
+
+def test_a_result_that_was_set_aside_is_not_published(copy: tracks.Track) -> None:
+    """What was moved out of the way, and what is half written, is not looked at."""
+    path = result_files(copy)[0]
+    path.rename(path.with_name(f"{path.name}.corrupt-20260101T000000"))
+    path.with_name(f".{path.name}.1.new").write_text("{", "utf-8")
+    assert publish.publish(copy).left_out == []
+
+
+def test_no_results_is_wrong_input(tmp_path: Path) -> None:
+    """A track without results has no site, and says how to get some."""
+    track = made.make_track(tmp_path)
+    with pytest.raises(InputError) as error:
+        publish.publish(track)
+    assert "mlx-velocity run" in one_line(error)
+    assert not track.html_dir.exists()
+
+
+def test_no_readable_result_builds_no_site(copy: tracks.Track) -> None:
+    """Where not one result can be read nothing is published."""
+    for path in copy.results_dir.glob("*/*.json"):
+        if path.name != "machine.json":
+            path.write_text("{", "utf-8")
+    with pytest.raises(MeasurementError) as error:
+        publish.publish(copy)
+    assert one_line(error)
+    assert not copy.html_dir.exists()
+
+
+# In place at once
+
+
+def test_a_second_site_replaces_the_first(copy: tracks.Track) -> None:
+    """A rebuilt site holds nothing of the old one, and nothing is left beside it."""
+    publish.publish(copy)
+    (copy.html_dir / "old.txt").write_text("old", "utf-8")
+    before = files_of(copy.html_dir / "graphs")
+    publish.publish(copy)
+    assert not (copy.html_dir / "old.txt").exists()
+    assert files_of(copy.html_dir / "graphs") == before
+    assert [path.name for path in copy.html_dir.parent.iterdir() if path.name.startswith(".site-")] == []
+
+
+@pytest.mark.parametrize(
+    "error", [util.UserError("asv says no"), OSError(28, "No space left on device"), KeyError("x")]
+)
+def test_the_old_site_stays_where_asv_fails(
+    copy: tracks.Track, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    """When building fails the site that was there is untouched, and nothing is left beside it."""
+    publish.publish(copy)
+    before = files_of(copy.html_dir)
+
+    def fails(conf: Any, **_: Any) -> None:
+        Path(conf.html_dir).mkdir(parents=True)
+        (Path(conf.html_dir) / "index.json").write_text("half", "utf-8")
+        raise error
+
+    monkeypatch.setattr(Publish, "run", fails)
+    with pytest.raises((MeasurementError, OSError, KeyError)) as raised:
+        publish.publish(copy)
+    if isinstance(error, util.UserError):
+        assert isinstance(raised.value, MeasurementError)
+        assert "asv says no" in str(raised.value)
+    assert files_of(copy.html_dir) == before
+    assert [path.name for path in copy.html_dir.parent.iterdir() if path.name.startswith(".site-")] == []
+
+
+# The server
+
+
+@contextmanager
+def serving(html_dir: Path, port: int = 0) -> Iterator[ThreadingHTTPServer]:
+    with preview.server(html_dir, port) as server:
+        thread = threading.Thread(target=server.serve_forever, args=(0.01,))
+        thread.start()
+        try:
+            yield server
+        finally:
+            server.shutdown()
+            thread.join()
+
+
+def answer(server: ThreadingHTTPServer, path: str, method: str = "GET") -> tuple[int, bytes]:
+    connection = http.client.HTTPConnection("127.0.0.1", server.server_port, timeout=10)
+    try:
+        connection.request(method, path)
+        response = connection.getresponse()
+        return response.status, response.read()
+    finally:
+        connection.close()
+
+
+def test_the_server_serves_the_site(built: Published) -> None:
+    """The page and its data are served as they are, on a free port for port 0."""
+    with serving(built.html_dir) as server:
+        assert server.server_port > 0
+        for path, file in (
+            ("/", "index.html"),
+            ("/index.json", "index.json"),
+            ("/commits.json", "commits.json"),
+        ):
+            assert answer(server, path) == (200, (built.html_dir / file).read_bytes())
+
+
+def test_the_server_listens_to_this_machine_alone(built: Published) -> None:
+    """It binds 127.0.0.1; another address of the same machine finds nobody."""
+    with serving(built.html_dir) as server:
+        assert server.server_address[0] == "127.0.0.1"
+        with pytest.raises(OSError, match=r".+"):
+            socket.create_connection(("127.0.0.2", server.server_port), timeout=2).close()
+
+
+@pytest.mark.parametrize(
+    "path", ["/graphs/", "/graphs", "/assets/", "/../asv.conf.json", "/%2e%2e/asv.conf.json", "/nothing.json"]
+)
+def test_the_server_shows_its_pages_and_nothing_else(built: Published, path: str) -> None:
+    """No folder is listed, and nothing outside of the site is served."""
+    with serving(built.html_dir) as server:
+        status, body = answer(server, path)
+        assert status in (301, 404)
+        if status == 301:
+            assert answer(server, f"{path}/")[0] == 404
+        assert b"Prefill" not in body
+        assert b"environment_type" not in body
+
+
+def test_the_server_only_reads(built: Published) -> None:
+    """Nothing but GET and HEAD is answered."""
+    with serving(built.html_dir) as server:
+        assert answer(server, "/", "HEAD") == (200, b"")
+        for method in ("POST", "PUT", "DELETE"):
+            assert answer(server, "/", method)[0] == 501
+
+
+def test_the_server_is_silent(built: Published, capfd: pytest.CaptureFixture[str]) -> None:
+    """Requests print nothing: the address was printed."""
+    with serving(built.html_dir) as server:
+        answer(server, "/")
+        answer(server, "/nothing.json")
+    assert capfd.readouterr() == ("", "")
+
+
+def test_a_port_that_is_taken_is_wrong_input(built: Published) -> None:
+    """A taken port is one line that says which, and how to choose another."""
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        with pytest.raises(InputError) as error:
+            preview.server(built.html_dir, port)
+    assert str(port) in one_line(error)
+    assert "--port" in one_line(error)
+
+
+def test_without_a_site_there_is_nothing_to_preview(tmp_path: Path) -> None:
+    """A preview before the first publish says what to do."""
+    with pytest.raises(InputError) as error:
+        preview.server(tmp_path, 0)
+    assert "mlx-velocity publish" in one_line(error)
