@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -10,7 +12,7 @@ from rich.console import Console
 from rich.markup import escape
 
 import mlx_velocity
-from mlx_velocity import tracks
+from mlx_velocity import tracks, units
 from mlx_velocity.tracks import Track
 
 app = typer.Typer(
@@ -23,6 +25,8 @@ app = typer.Typer(
     rich_markup_mode="rich",
     context_settings={"help_option_names": ["-h", "--help"]},
 )
+
+PIPE_WIDTH = 160
 
 Config = Annotated[
     Path | None, typer.Option("--config", help="asv configuration to use instead of the nearest.")
@@ -40,7 +44,8 @@ Bench = Annotated[
 ]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print errors only.")]
 
-console = Console()
+# A pipe has no width: a sentence stays on its line there.
+console = Console(width=None if sys.stdout.isatty() or "COLUMNS" in os.environ else PIPE_WIDTH)
 
 
 def _track(
@@ -69,11 +74,12 @@ def run(
     range_: Annotated[
         str,
         typer.Argument(
-            metavar="[RANGE]", help="NEW, ALL, EXISTING, A..B, a tag, a branch, a hash, or HASHFILE:FILE."
+            metavar="RANGE", help="NEW, ALL, EXISTING, A..B, a tag, a branch, a hash, or HASHFILE:FILE."
         ),
     ] = "NEW",
     profile: Annotated[
-        str | None, typer.Option(help="tiny, small, standard or large; by default what suits the backend.")
+        str | None,
+        typer.Option(help="tiny, small, standard, large or all; by default what suits the backend."),
     ] = None,
     bench: Bench = None,
     launches: Annotated[
@@ -131,7 +137,7 @@ def publish(config: Config = None, track: TrackName = None, repo: Repo = None, q
     for name, reason in built.left_out:
         console.print(f"[yellow]left out[/] {escape(name)}: {escape(reason)}", highlight=False)
     if not quiet:
-        console.print(f"The site of {built.commits} commits on {', '.join(built.machines)} is built. "
+        console.print(f"The site of {units.count(built.commits, 'commit')} on {', '.join(built.machines)} is built. "
                       "See it with: mlx-velocity preview", highlight=False)  # fmt: skip
 
 

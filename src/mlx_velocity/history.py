@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -63,11 +64,19 @@ def one(repo_path: str, name: str) -> Commit:
             # GitPython hands names to its own parser; an option-like name never reaches git.
             return _commit(repo.commit(name), _tags(repo))
         except (git.BadName, git.GitError, ValueError, IndexError, NotImplementedError) as error:
-            hint = ", ".join(tag.name for tag in list(repo.tags)[-3:])
+            hint = ", ".join(_newest_tags(repo, 3))
             raise InputError(
                 f"'{name}' is no commit of this repository",
                 f"name a hash, branch or tag{f' such as {hint}' if hint else ''}",
             ) from error
+
+
+def _newest_tags(repo: git.Repo, count: int) -> list[str]:
+    dated = []
+    for tag in repo.tags:
+        with contextlib.suppress(ValueError):  # a tag of something that is no commit
+            dated.append((tag.commit.authored_date, tag.name))
+    return [name for _, name in sorted(dated)[-count:]]
 
 
 def open_git(repo_path: str) -> git.Repo:

@@ -46,6 +46,11 @@ def percent_change(ratio: float) -> str:
     return f"{(ratio - 1) * 100:+.1f} %"
 
 
+def count(number: int, noun: str) -> str:
+    """`1 case`, `2 cases`."""
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"
+
+
 def clock(duration_s: float) -> str:
     """A duration for progress lines: `1:05` or `2:03:04`."""
     total = max(0, round(duration_s))

@@ -80,14 +80,15 @@ def run(track: tracks.Track, options: RunOptions, console: Console) -> scheduler
         if not total:
             if not options.quiet:
                 console.print(
-                    f"Nothing to measure: all {len(cases)} cases of profile {profile} are stored for "
-                    f"{len(commits)} commit{'s' * (len(commits) != 1)} on {folder.name}."
+                    f"Nothing to measure: what {units.count(len(cases), 'case')} of profile {profile} can say about "
+                    f"{units.count(len(commits), 'commit')} is stored for {folder.name}."
                 )
             return scheduler.Summary()
         if not options.quiet:
             console.print(
-                f"Measuring {len(cases)} cases of profile {profile} at {sum(bool(p.size) for p in plans)} commits "
-                f"of track {track.name} on {folder.name} ({backend}): {total} case launches."
+                f"Measuring {units.count(len(cases), 'case')} of profile {profile} at "
+                f"{units.count(sum(bool(p.size) for p in plans), 'commit')} of track {track.name} on "
+                f"{folder.name} ({backend}): {total:,} case launches."
             )
         try:
             with RunProgress(console, options.quiet) as progress:
@@ -110,11 +111,16 @@ def summary_line(summary: scheduler.Summary) -> str:
     """One line that says what a run did."""
     share = summary.timed_s / summary.wall_s if summary.wall_s else 0.0
     parts = [
-        f"{summary.measured} case launches measured at {summary.commits} commits in {units.clock(summary.wall_s)}"
+        f"{summary.measured:,} case launches measured at {units.count(summary.commits, 'commit')} in "
+        f"{units.clock(summary.wall_s)}"
     ]
     parts += [f"{summary.skipped} skipped"] if summary.skipped else []
     parts += [f"{summary.failed} failed"] if summary.failed else []
-    parts += [f"{summary.environments_failed} environments failed"] if summary.environments_failed else []
+    parts += (
+        [f"{units.count(summary.environments_failed, 'environment')} failed"]
+        if summary.environments_failed
+        else []
+    )
     return f"{', '.join(parts)} ({share:.0%} of the time inside timed samples)."
 
 

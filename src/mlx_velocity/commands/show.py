@@ -116,7 +116,7 @@ def _two(
     certain = [row for row in rows if row.certain]
     slower = sum(row.base is not None and row.head is not None and row.head > row.base for row in certain)
     console.print(
-        f"{len(rows)} cases: {slower} grew and {len(certain) - slower} shrank by more than noise and "
+        f"{units.count(len(rows), 'case')}: {slower} grew and {len(certain) - slower} shrank by more than noise and "
         f"{changes.RELEVANT:.0%}; lower is better. The two commits were measured one after the other, "
         "so take a change of a few per cent as a hint.",
         highlight=False,

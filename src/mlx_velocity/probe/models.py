@@ -96,6 +96,8 @@ def _lazy(spec: str) -> Any:
     model_class, arguments_class = compat.model_classes(description["model_type"])
     model = model_class(arguments_class.from_dict(description))
     model.eval()
+    if not hasattr(model, "set_dtype"):
+        raise NotImplementedError("this version of MLX can't set the type of a model's weights")
     model.set_dtype(getattr(mx, shapes.base_dtype(spec)))
     weights.fill(model, shapes.split(spec)[0])
     quantization = description.get("quantization")
