@@ -27,15 +27,19 @@ import re
 import subprocess
 import sys
 import tempfile
+import time
 from importlib.metadata import version
 from pathlib import Path
 from statistics import median
 from typing import Any
 
+from mlx_velocity import requirements
 from mlx_velocity.probe import folder, shapes, workloads
 
 GOAL = 0.03
 """How far the ratio may be from 1."""
+QUIET = 0.9
+"""Share of its core that each process must have got for the numbers to mean much."""
 
 SPEC = "agree-float32"
 SHAPE = {
@@ -137,8 +141,8 @@ def arguments() -> argparse.Namespace:
 
 
 def pin() -> int | None:
-    """Pin this process and all that it starts to one core; None where the system cannot."""
-    if not hasattr(os, "sched_setaffinity"):
+    """Pin this process and all that it starts to the core of a CPU series (scheduler.cores); else None."""
+    if requirements.backend_here("auto") != "cpu" or not hasattr(os, "sched_setaffinity"):
         return None
     core = max(os.sched_getaffinity(0))
     os.sched_setaffinity(0, [core])
@@ -181,11 +185,11 @@ def interleaved(suite: Path, model: Path, options: argparse.Namespace) -> list[t
 
 def measure_ours(suite: Path, options: argparse.Namespace) -> Rates:
     """Median tokens per second of each of our cases in one process."""
-    samples = json.loads(output([sys.executable, "-c", OURS, str(suite)]).splitlines()[-1])
+    text, share = output([sys.executable, "-c", OURS, str(suite)])
+    samples = json.loads(text.splitlines()[-1])
     tokens = {"time_decode": workloads.DECODE_TOKENS}
-    return {
-        name: tokens.get(name, options.prompt_tokens) / median(seconds) for name, seconds in samples.items()
-    }
+    rates = {name: tokens.get(name, options.prompt_tokens) / median(taken) for name, taken in samples.items()}
+    return {**rates, "cpu_share": share}
 
 
 def measure_theirs(model: Path, options: argparse.Namespace) -> Rates:
@@ -194,7 +198,7 @@ def measure_theirs(model: Path, options: argparse.Namespace) -> Rates:
     command = [sys.executable, "-m", "mlx_lm.benchmark", "--model", str(model)]
     command += ["--prompt-tokens", str(options.prompt_tokens), "--generation-tokens", str(made + 1)]
     command += ["--prefill-step-size", str(workloads.PREFILL_STEP_SIZE), "--num-trials", str(options.samples)]
-    text = output(command)
+    text, share = output(command)
     trials = re.findall(r"^Trial +\d+: +prompt_tps=([\d.]+), generation_tps=([\d.]+)", text, re.MULTILINE)
     if len(trials) != options.samples:
         raise Incomplete(
@@ -203,16 +207,24 @@ def measure_theirs(model: Path, options: argparse.Namespace) -> Rates:
     return {
         "prefill": median(float(prefill) for prefill, _ in trials),
         "decode": median(float(decode) for _, decode in trials) * made / (made + 1),
+        "cpu_share": share,
     }
 
 
-def output(command: list[str]) -> str:
-    """What a process prints; raises Incomplete with its last words where it fails."""
+def output(command: list[str]) -> tuple[str, float]:
+    """What a process prints, and its processor time over its wall time; raises Incomplete where it fails."""
+    began, used = time.monotonic(), children_s()
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode:
         last = "\n".join(done.stderr.splitlines()[-20:])
         raise Incomplete(f"exit {done.returncode} of {' '.join(command[1:3])}:\n{last}")
-    return done.stdout
+    return done.stdout, (children_s() - used) / (time.monotonic() - began)
+
+
+def children_s() -> float:
+    """Processor seconds of all processes that were started here and have ended."""
+    times = os.times()
+    return times.children_user + times.children_system
 
 
 def summary(
@@ -232,6 +244,8 @@ def summary(
         "samples_per_process": options.samples,
         "stages": stages,
         "shown_only": {"prefill.Prefill": compared(pairs, "time_prefill", "prefill")},
+        # Pinned to a core and always computing, a process of either side has nothing to wait for.
+        "least_cpu_share": min(rates["cpu_share"] for pair in pairs for rates in pair),
         "goal": GOAL,
         "met": all(abs(stage["ratio"] - 1) <= GOAL for stage in stages.values()),
     }  # fmt: skip
@@ -262,6 +276,10 @@ def show(report: dict[str, Any]) -> None:
         print(f"{name:18}{row['ours_tokens_per_s']:12.1f}{row['theirs_tokens_per_s']:12.1f}{row['ratio']:9.4f}"
               f"   {min(spread):.4f} … {max(spread):.4f}")  # fmt: skip
     print("tokens/s; prefill.Prefill does more (see --help) and is not compared")
+    if report["core"] is not None and report["least_cpu_share"] < QUIET:
+        print(
+            f"DISTURBED: a process got {report['least_cpu_share']:.0%} of its core; run again on a quiet machine"
+        )
     verdict = "met" if report["met"] else "not met"
     print(
         f"goal: prefill and decode within {GOAL:.0%}: {'not judged in quick mode' if report['quick'] else verdict}"
