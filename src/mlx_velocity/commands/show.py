@@ -16,6 +16,10 @@ from mlx_velocity.errors import InputError
 from mlx_velocity.report import text
 
 
+TOO_WIDE = 4.0
+"""An interval whose ends are further apart than this factor: too few launches to say anything."""
+
+
 def show(
     track: tracks.Track,
     base: str,
@@ -128,9 +132,11 @@ def _change_cells(row: changes.Change) -> list[str]:
     base = units.quantity(row.base, unit) if row.base is not None else "–"
     head = units.quantity(row.head, unit) if row.head is not None else "–"
     if row.ratio is None:
-        reason = row.head_reason or row.base_reason or "one launch"
+        reason = row.head_reason or row.base_reason or ("was nothing" if row.base == 0 else "one launch")
         return [escape(row.case.label), base, head, f"[dim]{escape(reason[:60])}[/]", "", ""]
     interval = f"{units.percent_change(row.ratio.low)} … {units.percent_change(row.ratio.high)}"
+    if row.ratio.high > TOO_WIDE * row.ratio.low:
+        interval = "says nothing"
     rates = text.rate_pair(row.base, row.head, row.tokens)
     change = units.percent_change(row.ratio.value)
     return list(
