@@ -15,7 +15,6 @@ from mlx_velocity.commands.run import open_results
 from mlx_velocity.errors import InputError
 from mlx_velocity.report import text
 
-
 TOO_WIDE = 4.0
 """An interval whose ends are further apart than this factor: too few launches to say anything."""
 
