@@ -133,3 +133,20 @@ def test_tokens(keys: dict[str, Any], expected: int | None) -> None:
     """A timed case says how many tokens a call handles, itself or by a parameter."""
     description = {**DECODE, **keys}
     assert tokens_of(case_of(description, 1), description) == expected
+
+
+@pytest.mark.parametrize(
+    ("own", "others", "disturbed"), [(0.99, 1.0, False), (0.5, 1.4, True), (0.1, 0.0, False)]
+)
+def test_a_disturbed_launch_proves_nothing(store: Store, own: float, others: float, disturbed: bool) -> None:
+    """A time that was taken in a queue for the core is no change; one that only slept is no disturbance."""
+    description = benchmark("decode.time_decode")
+    case = case_of(description)
+    sides = [store("a" * 40), store("b" * 40)]
+    for side, seconds in zip(sides, (1.0, 2.0), strict=True):
+        for launch in range(3):
+            sensors = {"own_busy_cores": own, "others_busy_cores": others}
+            side.add(measured(case, [seconds + launch / 1000], str(launch), sensors=sensors), description)
+    (change,) = changes.between(*sides, [case], {case.benchmark: description})
+    assert change.disturbed is disturbed
+    assert change.certain is not disturbed

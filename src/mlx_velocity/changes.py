@@ -12,6 +12,10 @@ CONFIDENCE = 0.99
 """Of each interval: with some fifty cases in a table, 95 % would show two false changes in each."""
 RELEVANT = 0.02
 """Stored runs were not interleaved, so a smaller change can be drift of the machine."""
+FIT_CORES = 0.9
+"""A CPU series computes on one core without waiting: with less of it, it stood in a queue."""
+BUSY_CORES = 0.5
+"""What others must compute meanwhile, so that a benchmark that sleeps is not taken for a disturbed one."""
 
 
 @dataclass(frozen=True)
@@ -28,11 +32,13 @@ class Change:
     base_reason: str = ""
     """Why `base` is missing."""
     head_reason: str = ""
+    disturbed: bool = False
+    """Whether a launch had to share its core: its times say nothing about the commit."""
 
     @property
     def certain(self) -> bool:
-        """Whether the interval leaves no room for `no change`."""
-        if self.base is None or self.head is None:
+        """Whether the machine was fit, and the interval leaves no room for `no change`."""
+        if self.base is None or self.head is None or self.disturbed:
             return False
         if self.case.noise == "counted":
             return self.base != self.head
@@ -63,6 +69,7 @@ def between(
                 tokens_of(case, benchmarks[case.benchmark]),
                 why_before,
                 why_after,
+                any(map(_disturbed, (*_fittest(base, case), *_fittest(head, case)))),
             )
         )
     return sorted(
@@ -87,8 +94,23 @@ def tokens_of(case: records.Case, benchmark: dict[str, Any]) -> int | None:
     return None
 
 
-def _launches(stored: results.CommitResults, case: records.Case) -> tuple[list[float], str]:
+def _fittest(stored: results.CommitResults, case: records.Case) -> list[records.Measurement]:
+    """The undisturbed launches of a case where there are two, else all of them."""
     measured = [r for r in stored.stored if isinstance(r, records.Measurement) and results.belongs(r, case)]
+    fit = [item for item in measured if not _disturbed(item)]
+    return fit if len(fit) > 1 else measured
+
+
+def _disturbed(measured: records.Measurement) -> bool:
+    """Whether a time was taken on less than a core while others computed."""
+    own, others = measured.sensors.get("own_busy_cores"), measured.sensors.get("others_busy_cores")
+    if measured.unit != metrics.SECONDS.unit or own is None or others is None:
+        return False
+    return float(own) < FIT_CORES and float(others) > BUSY_CORES
+
+
+def _launches(stored: results.CommitResults, case: records.Case) -> tuple[list[float], str]:
+    measured = _fittest(stored, case)
     reasons = [
         f"{r.outcome}: {r.reason}"
         for r in stored.stored

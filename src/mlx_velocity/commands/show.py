@@ -117,6 +117,12 @@ def _two(
         table.add_row(*_change_cells(row))
     console.print(table)
     certain = [row for row in rows if row.certain]
+    if disturbed := sum(row.disturbed for row in rows):
+        console.print(
+            f"[yellow]disturbed[/]: other programs computed on the same core during "
+            f"{units.count(disturbed, 'case')}; close them and add launches: mlx-velocity run RANGE --launches 6.",
+            highlight=False,
+        )
     slower = sum(row.base is not None and row.head is not None and row.head > row.base for row in certain)
     console.print(
         f"{units.count(len(rows), 'case')}: {slower} grew and {len(certain) - slower} shrank by more than noise and "
@@ -136,6 +142,8 @@ def _change_cells(row: changes.Change) -> list[str]:
     interval = f"{units.percent_change(row.ratio.low)} … {units.percent_change(row.ratio.high)}"
     if row.ratio.high > TOO_WIDE * row.ratio.low:
         interval = "says nothing"
+    if row.disturbed:
+        interval = "disturbed"
     rates = text.rate_pair(row.base, row.head, row.tokens)
     change = units.percent_change(row.ratio.value)
     return list(

@@ -37,6 +37,7 @@ def between(before: dict[str, Any], after: dict[str, Any]) -> dict[str, Any]:
     if elapsed > 0:
         busy = after["busy_s"] - before["busy_s"]
         own = after["own_s"] - before["own_s"]
+        summary["own_busy_cores"] = round(own / elapsed, 3)
         summary["others_busy_cores"] = round(max(0.0, busy - own) / elapsed, 3)
     return summary
 
