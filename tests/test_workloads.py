@@ -225,7 +225,7 @@ def test_memory_is_looked_at_from_four_sides():
         parameters = sum(array.nbytes for _, array in tree_flatten(work.model.parameters()))
         assert parameters <= found["active"] <= found["peak"]
     assert found["resident"] > 10_000_000
-    assert memory.of_runs(("a test", MODEL), None) is found
+    assert memory.of_runs(("a test", MODEL), None) == found
 
 
 def test_memory_that_mlx_does_not_count_is_missing(monkeypatch):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from mlx_velocity.probe import compat, kept, memory, profiles
+from mlx_velocity.probe import compat, kept, memory, observe, profiles
 from mlx_velocity.probe.workloads import Workload
 
 
@@ -40,6 +40,13 @@ class Case:
         self.key = (make, values)
         work: Workload = kept.keep("workload", self.key, lambda: make(*values))
         work.prepare()
+        if observe.warming():
+            memory.begin()
+
+    def teardown(self, *_values: Any) -> None:
+        """Look at the memory of a run that nobody timed."""
+        if observe.warming():
+            memory.end(self.key)
 
     def run(self) -> None:
         """The timed body."""

@@ -32,9 +32,14 @@ def get(slot: str) -> Any:
 
 
 def release(*slots: str) -> None:
-    """Empty these slots and return their memory; naming an empty one does nothing."""
+    """Empty these slots and return their memory; naming an empty one does nothing.
+
+    A filled prompt cache and gradients belong to the model that made them, and go with it.
+    """
     from mlx_velocity.probe import compat
 
+    if "model" in slots:
+        slots = (*slots, "prompt cache", "gradients")
     emptied = [slot for slot in slots if _slots.pop(slot, None) is not None]
     if "model" in emptied:
         # Quantized models of old versions lie in reference cycles. A collection takes 50 ms.

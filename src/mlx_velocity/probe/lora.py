@@ -37,7 +37,8 @@ class Step:
         import mlx.nn as nn
 
         kept.release("prompt cache")
-        self.model = kept.keep("model", (model, "lora", self.setting), lambda: self.adapted(model))
+        self.key = (model, "lora", self.setting, tokens)
+        self.model = kept.keep("model", self.key[:-1], lambda: self.adapted(model))
         self.initial = initial_adapters(self.model)
         ids = models.prompt(self.model, tokens + 1)
         self.inputs, self.targets = mx.array([ids[:-1]]), mx.array([ids[1:]])
@@ -110,18 +111,24 @@ class Backward(Step):
         value, gradients = self.loss_and_gradients(self.model, self.inputs, self.targets)
         mx.eval(value, gradients)
         observe.note(loss=value.item())
+        kept.keep("gradients", self.key, lambda: gradients)
 
 
 class Update(Step):
     """The optimizer's update alone, with gradients that are there already."""
 
     def __init__(self, model: str, tokens: int = TOKENS) -> None:
+        super().__init__(model, tokens)
+        self.gradients = kept.keep("gradients", self.key, self._gradients)
+
+    def _gradients(self) -> Any:
+        """Gradients at the adapters' first values, as `Backward` computes them."""
         import mlx.core as mx
 
-        super().__init__(model, tokens)
         self.model.update(self.initial)
-        self.gradients = self.loss_and_gradients(self.model, self.inputs, self.targets)[1]
-        mx.eval(self.gradients)
+        gradients = self.loss_and_gradients(self.model, self.inputs, self.targets)[1]
+        mx.eval(gradients)
+        return gradients
 
     def run(self) -> None:
         """One update."""

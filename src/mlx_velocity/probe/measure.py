@@ -91,8 +91,9 @@ def timed(benchmark: Any) -> tuple[list[float], list[float]]:
     warmup: list[float] = []
     start = time.perf_counter()
     # By the clock, as asv does: a slow setup must not multiply the warm-up of a fast body.
-    while time.perf_counter() - start < warmup_s:
-        warmup.append(sample(benchmark))
+    with observe.warm_up():
+        while time.perf_counter() - start < warmup_s:
+            warmup.append(sample(benchmark))
     samples: list[float] = []
     start = time.perf_counter()
     while len(samples) < minimum or (len(samples) < maximum and time.perf_counter() - start < budget_s):

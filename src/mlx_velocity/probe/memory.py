@@ -11,32 +11,41 @@ RUNS = 3
 """Runs to take the highest of: MLX allocates ahead of the stream that frees, and one run in ten
 shows a peak that is up to 4 % lower (measured on CPU)."""
 
-_measured: dict[Hashable, dict[str, int | None]] = {}
+Look = dict[str, int | None]
+
+_looks: dict[Hashable, list[Look]] = {}
 
 
-def of_runs(key: Hashable, work: Workload) -> dict[str, int | None]:
-    """`peak`, `active`, `cache` and `resident` bytes: the highest of `RUNS` runs of a workload.
+def of_runs(key: Hashable, work: Workload) -> Look:
+    """`peak`, `active`, `cache` and `resident` bytes: the highest of at least `RUNS` runs of a workload.
 
     The first three are MLX's allocator's: the most in use during a run, and what is in use and
     what is cached for reuse after it (a peak leaves the cache out); None where MLX does not count.
-    `resident` is the process's, after a run. Measured once per `key` and process.
+    `resident` is the process's, after a run. Runs that were looked at earlier in this process, as
+    warm-up of a timed case with the same `key`, count.
     """
-    if key not in _measured:
-        looks = [_look(work) for _ in range(RUNS)]
-        _measured[key] = {name: _highest([look[name] for look in looks]) for name in looks[0]}
-    return _measured[key]
+    while len(_looks.get(key, ())) < RUNS:
+        work.prepare()
+        begin()
+        work.run()
+        end(key)
+    looks = _looks[key]
+    return {name: _highest([look[name] for look in looks]) for name in looks[0]}
 
 
-def _look(work: Workload) -> dict[str, int | None]:
-    import psutil
-
-    work.prepare()
+def begin() -> None:
+    """Before a run that is looked at, and not timed: an empty buffer cache, and a new peak."""
     compat.clear_cache()
     compat.reset_peak_memory()
-    work.run()
+
+
+def end(key: Hashable) -> None:
+    """After that run: remember what it took."""
+    import psutil
+
     compat.synchronize()
     resident = int(psutil.Process().memory_info().rss)
-    return {**compat.memory(), "resident": resident}
+    _looks.setdefault(key, []).append({**compat.memory(), "resident": resident})
 
 
 def _highest(values: list[int | None]) -> int | None:

@@ -24,13 +24,7 @@ def get(spec: str) -> Any:
     Whoever gets it must not change it. NotImplementedError where the installed mlx_lm lacks the
     model type or the machine the memory; InputError where the spec means nothing.
     """
-
-    def make() -> Any:
-        # A filled prompt cache belongs to the model that filled it.
-        kept.release("prompt cache")
-        return build(spec)
-
-    return kept.keep("model", spec, make)
+    return kept.keep("model", spec, lambda: build(spec))
 
 
 def build(spec: str) -> Any:

@@ -1,4 +1,4 @@
-"""What a workload noticed beside its time: digests, token counts, cache sizes.
+"""What a workload noticed beside its time: digests, token counts, cache sizes; and whether it is timed.
 
 A workload calls `note`; the worker calls `collect` after each case and stores what it got in the
 readings. Under stock asv nobody collects and nothing happens.
@@ -6,9 +6,12 @@ readings. Under stock asv nobody collects and nothing happens.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 Value = str | int | float | bool
+
+_warming = False
 
 _notes: dict[str, Value | Callable[[], Value]] = {}
 
@@ -27,3 +30,19 @@ def collect() -> dict[str, Value]:
     collected = {name: value() if callable(value) else value for name, value in _notes.items()}
     _notes.clear()
     return collected
+
+
+@contextmanager
+def warm_up() -> Iterator[None]:
+    """Mark what runs inside as warm-up: runs that nobody times, and that may be looked at."""
+    global _warming
+    _warming = True
+    try:
+        yield
+    finally:
+        _warming = False
+
+
+def warming() -> bool:
+    """Whether this is a run of a warm-up."""
+    return _warming

@@ -48,7 +48,7 @@ class Load:
     """`mlx_lm.load` of a folder that is in the page cache: configuration, weights and tokenizer."""
 
     def __init__(self, model: str) -> None:
-        kept.release("prompt cache", "model")
+        kept.release("model")
         self.folder = written(model)
         self.loaded: Any = None
 
