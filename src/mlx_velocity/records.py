@@ -104,6 +104,14 @@ class Measurement:
 
 
 @dataclass(frozen=True)
+class Pair:
+    """The turns of one case in one pair of launches, base and head alternating; values in the case's unit."""
+
+    base: tuple[float, ...]
+    head: tuple[float, ...]
+
+
+@dataclass(frozen=True)
 class Failure:
     """A measurement that did not happen, and why. Without a benchmark: the environment itself."""
 
