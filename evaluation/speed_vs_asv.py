@@ -16,7 +16,7 @@ Stock asv gets its fastest sensible configuration, with its own `uv` environment
 - the same pins, backend and era constraints as ours, resolved beforehand; our package from a ready
   wheel with `--no-deps`. Neither the resolving of eras nor that wheel counts as asv's time;
 - only the cases of the profile, by `--bench`: else it starts a process for each of all others as well,
-  only to hear that it is skipped. With `--whole-suite` it does, as for a user who types `asv run`;
+  only to hear that it is skipped;
 - the forkserver, which saves the start of Python and of asv_runner for each case. The suite imports
   mlx only inside functions, so none of its threads exist when it forks. (On macOS forked processes
   can't reach Metal: spawn.)
@@ -108,7 +108,6 @@ def arguments() -> argparse.Namespace:
     parser.add_argument(
         "--samples", type=int, default=5, help="samples per launch; 1 for imports and LoRA steps"
     )
-    parser.add_argument("--whole-suite", action="store_true", help="asv gets all cases and skips by itself")
     parser.add_argument("--bench", help="only cases whose name matches this regular expression")
     method = "spawn" if sys.platform == "darwin" else "forkserver"
     parser.add_argument("--launch-method", choices=("forkserver", "spawn"), default=method, help="asv's")
@@ -147,7 +146,7 @@ def evaluate(place: Path, options: argparse.Namespace) -> dict[str, Any]:
     ours_s = run("mlx-velocity", ["mlx_velocity", "run", *common, "--profile", PROFILE, "--bench", labels],
                  place / "ours", environment)  # fmt: skip
     stock_s = run("asv", ["asv", "run", *common, "--record-samples", "--no-pull", "--launch-method",
-                  options.launch_method, *affinity(), *([] if options.whole_suite else patterns)],
+                  options.launch_method, *affinity(), *patterns],
                   place / "asv", environment)  # fmt: skip
     ours, stock = stored(place / "ours/results/releases"), stored(place / "asv/results")
     check(ours, stock, commits, wanted)
@@ -319,10 +318,7 @@ def report_of(sides: list[dict[str, Any]], agreement: float, options: argparse.N
     ours, stock = sides
     speedup = stock["wall_s"] / ours["wall_s"]
     return {
-        **{
-            key: vars(options)[key]
-            for key in ("quick", "whole_suite", "commits", "launches", "samples", "launch_method")
-        },
+        **{key: vars(options)[key] for key in ("quick", "commits", "launches", "samples", "launch_method")},
         "affinity": affinity(),
         "load_1m": os.getloadavg()[0],
         "versions": {name: version(name) for name in ("asv", "uv", "mlx-velocity")},
