@@ -19,6 +19,7 @@ EVALUATION = Path(__file__).resolve().parent.parent / "evaluation"
 PRINTED = {
     "speed_vs_asv": ("mlx-velocity", "asv takes", "inside samples", "not judged in quick mode"),
     "agree_with_mlx_lm": ("prefill", "decode", "ratio", "not judged in quick mode"),
+    "ab_error_rates": ("Two equal sides", "Head slower", "20 cases at once", "not judged in quick mode"),
 }
 
 
@@ -47,7 +48,8 @@ def is_positive(number: float) -> bool:
 
 
 def test_every_script_is_tested() -> None:
-    assert {path.stem for path in EVALUATION.glob("*.py")} == set(PRINTED)
+    scripts = {path.stem for path in EVALUATION.glob("*.py") if "__main__" in path.read_text("utf-8")}
+    assert scripts == set(PRINTED)
 
 
 @pytest.mark.network
@@ -88,6 +90,34 @@ def test_agree_with_mlx_lm_says_what_failed(tmp_path: Path) -> None:
     assert "no config.json" in done.stderr
 
 
+def test_ab_error_rates_fills_its_tables(tmp_path: Path) -> None:
+    report = quick("ab_error_rates", tmp_path)
+    assert len(report["equal"]) == 9
+    assert set(report["many"]) == set(report["equal"]["1 % Gaussian"])
+    for rows in (*report["equal"].values(), *report["changed"].values()):
+        assert "mlx-velocity" in rows
+        assert len(rows) > 1
+        for row in rows.values():
+            shares = [row[word] for word in ("improved", "regressed", "unchanged", "inconclusive")]
+            assert sum(shares) == pytest.approx(1)
+            assert row["false"] <= row["false_at_most"] <= 1
+            assert is_positive(row["median_samples"])
+    for row in report["many"].values():
+        assert row["false"] <= row["called"]
+    assert all(isinstance(met, bool) for met in report["goals"].values())
+
+
+def test_ab_error_rates_can_be_repeated(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The same seed gives the same row, and another seed another one."""
+    monkeypatch.syspath_prepend(str(EVALUATION))
+    import ab_error_rates as script
+
+    rows = [script.tally(script.OURS, script.MIXED, 0.03, 30, seed) for seed in (1, 1, 2)]
+    assert rows[0] == rows[1] != rows[2]
+    assert script.at_most(0, 1000) == pytest.approx(1 - 0.05 ** (1 / 1000))
+    assert script.at_most(5, 5) == 1
+
+
 @pytest.mark.parametrize("name", sorted(PRINTED))
 def test_help_says_what_is_shown_and_its_goal(name: str) -> None:
     done = subprocess.run(
@@ -99,7 +129,7 @@ def test_help_says_what_is_shown_and_its_goal(name: str) -> None:
 
 @pytest.mark.parametrize(
     ("name", "argument"),
-    [("speed_vs_asv", "--samples=0"), ("speed_vs_asv", "--commits=0"), ("agree_with_mlx_lm", "--prompt-tokens=1")],
+    [("speed_vs_asv", "--samples=0"), ("speed_vs_asv", "--commits=0"), ("agree_with_mlx_lm", "--prompt-tokens=1"), ("ab_error_rates", "--runs=0")],
 )  # fmt: skip
 def test_a_meaningless_number_is_refused(name: str, argument: str) -> None:
     done = subprocess.run(

@@ -47,12 +47,12 @@ class Layer:
 
 LAYERS = {
     "words": Layer(
-        frozenset({"__init__", "errors", "metrics", "records", "units"}),
+        frozenset({"__init__", "comparison", "errors", "metrics", "records", "units"}),
         frozenset({"words"}),
     ),
     "maths": Layer(
         # changepoints, verdict and roofline are to come.
-        frozenset({"stats", "changepoints", "verdict", "roofline"}),
+        frozenset({"stats", "changepoints", "verdict", "roofline", "quality"}),
         frozenset({"words", "maths"}),
         frozenset({"numpy", "scipy"}),
         never=OUTSIDE | {"print", "open", "input"},
@@ -68,6 +68,7 @@ LAYERS = {
             {
                 "asv_plugin",
                 "cases",
+                "comparisons",
                 "environments",
                 "history",
                 "machine",
@@ -76,6 +77,8 @@ LAYERS = {
                 "requirements",
                 "results",
                 "scheduler",
+                "sides",
+                "state",
                 "tracks",
                 "workers",
             }
@@ -86,6 +89,11 @@ LAYERS = {
         inside=frozenset({"pypi_simple"}),
         # What a profile selects is one table, for our runner and for stock asv.
         also=frozenset({"probe.profiles"}),
+    ),
+    # What measures and asks the maths meanwhile when to stop; and what says how it ended.
+    "comparing": Layer(
+        frozenset({"interleave", "judge"}),
+        frozenset({"words", "maths", "edges", "comparing"}),
     ),
     # A pure comparison of stored records: what the edges keep, seen with the maths.
     "views": Layer(
@@ -101,12 +109,12 @@ LAYERS = {
     ),
     "commands": Layer(
         frozenset({"commands.*", "site.*"}),
-        frozenset({"words", "maths", "edges", "views", "report", "commands"}),
+        frozenset({"words", "maths", "edges", "comparing", "views", "report", "commands"}),
         frozenset({"asv", "asv_tachyon", "rich"}),
     ),
     "top": Layer(
         frozenset({"cli", "__main__"}),
-        frozenset({"words", "maths", "edges", "views", "report", "commands", "top"}),
+        frozenset({"words", "maths", "edges", "comparing", "views", "report", "commands", "top"}),
         frozenset({"rich", "typer"}),
     ),
 }

@@ -235,3 +235,45 @@ def test_unknown_case(name: str, index: int | None, suite: Suite) -> None:
     suite.write("def time_it(n): pass\ntime_it.params = [1, 2]\n")
     with pytest.raises(ValueError, match=r"cases\.|index"):
         suite.measure(name, index)
+
+
+def test_a_turn_of_a_short_body_is_several_samples(suite: Suite) -> None:
+    """A turn takes as many samples as fit, ten at most, and no warm-up: that was asked for before."""
+    suite.write(NOTHING + "def time_it(): calls.append('called')\ntime_it.warmup_time = 0\n")
+    found = measure.turn(str(suite.folder), "cases.time_it", None)
+    assert len(found["samples"]) == measure.TURN_MOST == len(suite.calls)
+    assert "swap_growth_bytes" in found["sensors"]
+
+
+def test_a_turn_of_a_long_body_is_one_sample(suite: Suite) -> None:
+    """A body that takes longer than a turn is called once."""
+    suite.write("import time\ndef time_it(): time.sleep(0.06)\n")
+    assert len(measure.turn(str(suite.folder), "cases.time_it", None)["samples"]) == 1
+
+
+def test_a_turn_of_what_is_counted(suite: Suite) -> None:
+    """A benchmark that returns a number has one number a turn, and nothing to warm up."""
+    suite.write(NOTHING + "def track_it():\n    calls.append('called')\n    return 7\n")
+    assert measure.warm(str(suite.folder), "cases.track_it", None) == {"warmup": []}
+    assert suite.calls == []
+    assert measure.turn(str(suite.folder), "cases.track_it", None)["samples"] == [7.0]
+
+
+def test_warming_up_for_turns(suite: Suite) -> None:
+    """Warm-up calls are made by the clock and handed back, and count as runs that may be looked at."""
+    suite.write(NOTHING + "def time_it(): calls.append(observe.warming())\ntime_it.warmup_time = 0.001\n")
+    found = measure.warm(str(suite.folder), "cases.time_it", None)
+    assert len(found["warmup"]) == len(suite.calls) >= 1
+    assert all(suite.calls)
+    measure.turn(str(suite.folder), "cases.time_it", None)
+    assert suite.calls[-1] is False
+
+
+def test_a_side_that_declines_is_skipped(suite: Suite) -> None:
+    """NotImplementedError in a setup is a skip in a comparison too."""
+    suite.write(
+        NOTHING
+        + "def time_it(): pass\ndef setup(): raise NotImplementedError('needs 16 GB')\ntime_it.setup = setup\n"
+    )
+    with pytest.raises(measure.Skipped, match="16 GB"):
+        measure.warm(str(suite.folder), "cases.time_it", None)

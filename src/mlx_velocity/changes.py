@@ -6,16 +6,12 @@ import statistics
 from dataclasses import dataclass
 from typing import Any
 
-from mlx_velocity import metrics, records, results, stats
+from mlx_velocity import metrics, quality, records, results, stats
 
 CONFIDENCE = 0.99
 """Of each interval: with some fifty cases in a table, 95 % would show two false changes in each."""
 RELEVANT = 0.02
 """Stored runs were not interleaved, so a smaller change can be drift of the machine."""
-FIT_CORES = 0.9
-"""A CPU series computes on one core without waiting: with less of it, it stood in a queue."""
-BUSY_CORES = 0.5
-"""What others must compute meanwhile, so that a benchmark that sleeps is not taken for a disturbed one."""
 
 
 @dataclass(frozen=True)
@@ -102,11 +98,8 @@ def _fittest(stored: results.CommitResults, case: records.Case) -> list[records.
 
 
 def _disturbed(measured: records.Measurement) -> bool:
-    """Whether a time was taken on less than a core while others computed."""
-    own, others = measured.sensors.get("own_busy_cores"), measured.sensors.get("others_busy_cores")
-    if measured.unit != metrics.SECONDS.unit or own is None or others is None:
-        return False
-    return float(own) < FIT_CORES and float(others) > BUSY_CORES
+    """Whether a time was taken in a queue for the core."""
+    return measured.unit == metrics.SECONDS.unit and quality.in_queue(measured.sensors)
 
 
 def _launches(stored: results.CommitResults, case: records.Case) -> tuple[list[float], str]:

@@ -18,7 +18,7 @@ from mlx_velocity.tracks import Track
 app = typer.Typer(
     name="mlx-velocity",
     help="Performance history for MLX: prefill, decode, LoRA steps and memory across commits.",
-    epilog="Exit codes: 0 fine, 1 a regression, 2 wrong input, 3 undecided, 4 something failed, 130 interrupted. "
+    epilog="Exit codes: 0 fine, 1 a regression, 2 wrong input, 3 undecided or not fit to measure, 4 something failed, 130 interrupted. "
     "Add --debug to see where an error came from.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
@@ -125,6 +125,92 @@ def show(
     from mlx_velocity.commands.show import show as show_command
 
     show_command(_track(config, track, repo, backend), base, head, machine, bench, console)
+
+
+@app.command(
+    epilog="Examples:\n\nmlx-velocity compare mlx==0.32.3 mlx==0.32.4 --bench decode\n\n"
+    "mlx-velocity compare main my-branch --track mlx-lm --repo ~/mlx-lm\n\n"
+    "mlx-velocity compare --merge-base origin/main HEAD --markdown comment.md\n\n"
+    "cd ~/mlx-lm; mlx-velocity compare"
+)
+def compare(
+    base: Annotated[
+        str | None,
+        typer.Argument(
+            help="A commit, tag, branch, '.' for the working tree, or versions such as mlx==0.32.3."
+        ),
+    ] = None,
+    head: Annotated[
+        str | None, typer.Argument(help="Likewise; by default the working tree, or the newest commit.")
+    ] = None,
+    merge_base: Annotated[
+        bool, typer.Option("--merge-base", help="Take the base from where HEAD left the branch BASE.")
+    ] = False,
+    profile: Annotated[
+        str | None,
+        typer.Option(help="tiny, small, standard, large or all; by default what suits the backend."),
+    ] = None,
+    bench: Bench = None,
+    threshold: Annotated[
+        float, typer.Option(min=0.01, max=100, help="Per cent within which a case counts as unchanged.")
+    ] = 2.0,
+    max_samples: Annotated[
+        int, typer.Option(min=2, max=80, help="Turns a side and case at most; a pair of launches has two.")
+    ] = 80,
+    max_time: Annotated[str | None, typer.Option(help="Measure no longer than this: 90s, 10m, 1h.")] = None,
+    force: Annotated[bool, typer.Option("--force", help="Compare equal code with itself.")] = False,
+    control: Annotated[
+        bool, typer.Option("--control/--no-control", help="Measure a fixed probe beside the sides.")
+    ] = True,
+    from_results: Annotated[
+        bool, typer.Option("--from-results", help="Show the newest stored comparison and measure nothing.")
+    ] = False,
+    markdown: Annotated[
+        str | None, typer.Option("--markdown", help="Write a pull-request comment to FILE, or - to print it.")
+    ] = None,
+    json: Annotated[str | None, typer.Option("--json", help="Write JSON to FILE, or - to print it.")] = None,
+    machine: Machine = None,
+    backend: Backend = None,
+    config: Config = None,
+    track: TrackName = None,
+    repo: Repo = None,
+    quiet: Quiet = False,
+) -> None:
+    """Measure two commits, branches or versions side by side and say what got slower, and how sure that is."""
+    from mlx_velocity import interleave, verdict
+    from mlx_velocity.commands import compare as command
+
+    seconds = units.parse_duration(max_time) if max_time else None
+    options = command.CompareOptions(
+        base, head, merge_base, profile, bench, machine, verdict.Rule(threshold=threshold / 100),
+        interleave.Budget(max_samples, seconds), force, control, quiet or "-" in (markdown, json),
+    )  # fmt: skip
+    found, clone = tracks.locate(config, track, repo, Path.cwd())
+    loaded = tracks.load(found, clone, backend)
+    done = (command.stored if from_results else command.compare)(
+        loaded, options, *([] if from_results else [console])
+    )
+    command.show(done, options, markdown, json, console)
+    raise typer.Exit(130 if done.interrupted else done.exit_code)
+
+
+@app.command(
+    epilog="Examples:\n\nmlx-velocity doctor\n\nmlx-velocity doctor --json machine.json\n\n"
+    "mlx-velocity doctor && mlx-velocity run"
+)
+def doctor(
+    json: Annotated[
+        str | None, typer.Option("--json", help="Write all that was seen to FILE, or - to print it.")
+    ] = None,
+    seconds: Annotated[
+        float,
+        typer.Option(min=1, max=600, help="How long a fixed loop is repeated, to see whether it is steady."),
+    ] = 5.0,
+) -> None:
+    """Say whether this machine is fit to measure now, and what to do about it; exit 3 where it is not."""
+    from mlx_velocity.commands.doctor import doctor as command
+
+    raise typer.Exit(command(json, seconds, console))
 
 
 @app.command()

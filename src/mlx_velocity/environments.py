@@ -101,7 +101,17 @@ def prepare(
 
     Raises EnvironmentFailure where it can't be had, with the reason.
     """
-    backend = requirements.backend_here(track.settings.backend)
+    pins = pins_of(track, repo_path, commit)
+    if not track.settings.requirements and not track.settings.overlay:
+        pins.append(str(_wheel(track, repo_path, commit, say)))
+    return assemble(track, pins, lay_over(track, repo_path, commit), say)
+
+
+def pins_of(track: Track, repo_path: str, commit: str) -> list[str]:
+    """The requirements of a commit: the matrix's, and those that the commit's own file holds.
+
+    Raises EnvironmentFailure where the commit lacks that file or it can't be read.
+    """
     pins = [f"{key}=={value}" if value else key for key, value in _matrix_pins(track).items()]
     if track.settings.requirements:
         source = track.settings.requirements
@@ -115,13 +125,21 @@ def prepare(
         except InputError as error:
             # The commit can't be mended, and its neighbours may be fine.
             raise EnvironmentFailure(error.message, incompatible=True) from error
-    elif not track.settings.overlay:
-        pins.append(str(_wheel(track, repo_path, commit, say)))
+    return pins
+
+
+def assemble(
+    track: Track, pins: list[str], overlay: Path | None, say: Callable[[str], None] = lambda _: None
+) -> Prepared:
+    """Make (or find) the environment of some pins, with a tree laid over it.
+
+    Raises EnvironmentFailure where it can't be had, with the reason.
+    """
+    backend = requirements.backend_here(track.settings.backend)
     wanted = _requirement_set(pins, backend)
     python = pythons(track)
     path = Path(track.conf.env_dir) / _digest(python, wanted)
     record = _ensure(path, name_of(track, python, backend), backend, python, wanted, say)
-    overlay = _lay_over(track, repo_path, commit) if track.settings.overlay else None
     modules = {
         module: str(overlay if overlay and module.partition(".")[0] in track.settings.overlay else path)
         for module in track.settings.modules
@@ -207,7 +225,13 @@ def link_probe(path: Path) -> None:
         link.symlink_to(package, target_is_directory=True)
 
 
-def _lay_over(track: Track, repo_path: str, commit: str) -> Path:
+def lay_over(track: Track, repo_path: str, commit: str) -> Path | None:
+    """The commit's pure-Python packages in a folder of their own; None where the track has none.
+
+    Raises EnvironmentFailure where the commit lacks them.
+    """
+    if not track.settings.overlay:
+        return None
     tree = track.work_dir / "trees" / track.name / commit
     if tree.is_dir():
         return tree

@@ -7,6 +7,7 @@ import sys
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import git
 
@@ -85,6 +86,39 @@ def open_git(repo_path: str) -> git.Repo:
         return git.Repo(repo_path)
     except (git.InvalidGitRepositoryError, git.NoSuchPathError) as error:
         raise InputError(f"{repo_path} is no git repository", "name a clone with --repo PATH") from error
+
+
+def merge_base(repo_path: str, base: str, head: str) -> Commit:
+    """Where `head` left `base`; raises InputError where they share no history."""
+    first, second = one(repo_path, base), one(repo_path, head)
+    with open_git(repo_path) as repo:
+        found = repo.merge_base(first.hash, second.hash)
+        if not found or found[0] is None:
+            raise InputError(f"'{base}' and '{head}' share no commit", "name two commits of one history")
+        return _commit(found[0], _tags(repo))
+
+
+def default_branch(repo_path: str) -> str:
+    """The branch that others start from: what origin calls its head, else main or master.
+
+    Raises InputError where there is none of these.
+    """
+    with open_git(repo_path) as repo:
+        names = [reference.name for reference in repo.references]
+        for reference in repo.references:
+            if reference.name.endswith("/HEAD"):
+                target: Any = getattr(reference, "reference", reference)
+                return str(target.name)
+        for name in ("origin/main", "origin/master", "main", "master"):
+            if name in names:
+                return name
+    raise InputError("the repository has no main branch", "name the base: mlx-velocity compare BASE HEAD")
+
+
+def is_dirty(repo_path: str) -> bool:
+    """Whether the working tree holds something that is not committed."""
+    with open_git(repo_path) as repo:
+        return not repo.bare and repo.is_dirty(untracked_files=True)
 
 
 def known_commits(repo_path: str, hashes: Iterable[str]) -> dict[str, Commit]:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import json
+import math
 import os
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from functools import cache
 from importlib.resources import files
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from jsonschema import Draft202012Validator
 
@@ -18,6 +19,8 @@ from mlx_velocity.errors import InputError
 
 SUFFIX = ".readings.jsonl"
 """Not `.json`: asv loads every file with that ending as one of its own."""
+SCHEMA = "readings.schema.json"
+Line = TypeVar("Line")
 
 
 class NewerFormat(ValueError):
@@ -26,21 +29,12 @@ class NewerFormat(ValueError):
 
 def parse(line: str) -> records.Reading:
     """The reading on a line; raises ValueError that says what is wrong with it."""
-    data = json.loads(line, parse_constant=_no_constant)
-    if not isinstance(data, dict):
-        raise ValueError("not an object")
-    version = data.get("format")
-    if isinstance(version, int) and version > records.FORMAT:
-        raise NewerFormat(f"format {version} is newer than {records.FORMAT}: upgrade mlx-velocity")
-    _check(data)
-    return records.from_dict(data)
+    return records.from_dict(load(line, SCHEMA, records.FORMAT))
 
 
 def dump(reading: records.Reading) -> str:
     """The line of a reading, checked against the schema; raises ValueError where it would not be readable."""
-    data = records.to_dict(reading)
-    _check(data)
-    return json.dumps(data, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+    return line_of(records.to_dict(reading), SCHEMA)
 
 
 def read(path: Path) -> tuple[list[records.Reading], list[tuple[str, str]]]:
@@ -48,7 +42,44 @@ def read(path: Path) -> tuple[list[records.Reading], list[tuple[str, str]]]:
 
     Raises InputError where a later mlx-velocity wrote it: that file is not broken.
     """
-    good: list[records.Reading] = []
+    return read_lines(path, parse)
+
+
+def append(path: Path, readings: Iterable[records.Reading]) -> None:
+    """Add readings to a file and wait until they are on the disk.
+
+    Raises InputError where the disk refuses; what was there stays.
+    """
+    append_lines(path, [dump(reading) for reading in readings])
+
+
+# What every file of checked lines shares
+
+
+def load(line: str, schema: str, newest: int) -> dict[str, Any]:
+    """The object on a line, checked against a schema of ours; raises ValueError, NewerFormat above `newest`."""
+    data = json.loads(line, parse_constant=_no_constant, parse_float=_finite, parse_int=_whole)
+    if not isinstance(data, dict):
+        raise ValueError("not an object")
+    version = data.get("format")
+    if isinstance(version, int) and version > newest:
+        raise NewerFormat(f"format {version} is newer than {newest}: upgrade mlx-velocity")
+    _check(data, schema)
+    return data
+
+
+def line_of(data: dict[str, Any], schema: str) -> str:
+    """The line of an object, checked against a schema of ours; raises ValueError."""
+    _check(data, schema)
+    return json.dumps(data, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+
+
+def read_lines(path: Path, parse: Callable[[str], Line]) -> tuple[list[Line], list[tuple[str, str]]]:
+    """What `parse` makes of each line, and each unreadable line with its reason. No file: nothing.
+
+    Raises InputError where a later mlx-velocity wrote it.
+    """
+    good: list[Line] = []
     bad: list[tuple[str, str]] = []
     try:
         text = path.read_bytes().decode("utf-8", "replace")
@@ -66,16 +97,17 @@ def read(path: Path) -> tuple[list[records.Reading], list[tuple[str, str]]]:
     return good, bad
 
 
-def append(path: Path, readings: Iterable[records.Reading]) -> None:
-    """Add readings to a file and wait until they are on the disk.
+def append_lines(path: Path, lines: Iterable[str]) -> None:
+    """Add lines to a file and wait until they are on the disk.
 
     Raises InputError where the disk refuses; what was there stays.
     """
-    lines = "".join(dump(reading) + "\n" for reading in readings)
+    text = "".join(f"{line}\n" for line in lines)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with path.open("ab") as stream:
-            stream.write(lines.encode("utf-8"))
+            # Half a surrogate, from a name that is no UTF-8, becomes JSON's own way to write it.
+            stream.write(text.encode("utf-8", "backslashreplace"))
             stream.flush()
             os.fsync(stream.fileno())
     except OSError as error:
@@ -109,8 +141,8 @@ def cannot_write(path: Path, error: OSError) -> InputError:
     )
 
 
-def _check(data: dict[str, Any]) -> None:
-    validator = _validators().get(str(data.get("kind")))
+def _check(data: dict[str, Any], schema: str) -> None:
+    validator = _validators(schema).get(str(data.get("kind")))
     if validator is None:
         raise ValueError(f"unknown kind {data.get('kind')!r}")
     for error in validator.iter_errors(data):
@@ -118,10 +150,25 @@ def _check(data: dict[str, Any]) -> None:
 
 
 @cache
-def _validators() -> dict[str, Draft202012Validator]:
-    schema = json.loads((files("mlx_velocity") / "readings.schema.json").read_text("utf-8"))
-    return {kind: Draft202012Validator(definition) for kind, definition in schema["$defs"].items()}
+def _validators(name: str) -> dict[str, Draft202012Validator]:
+    schema = json.loads((files("mlx_velocity") / name).read_text("utf-8"))
+    return {
+        item["$ref"].rpartition("/")[2]: Draft202012Validator({"$defs": schema["$defs"], **item})
+        for item in schema["oneOf"]
+    }
 
 
 def _no_constant(name: str) -> None:
     raise ValueError(f"{name} is no number")
+
+
+def _finite(text: str) -> float:
+    number = float(text)
+    if math.isinf(number):
+        raise ValueError(f"{text[:40]} is no number that can be stored")
+    return number
+
+
+def _whole(text: str) -> int:
+    _finite(text)
+    return int(text)

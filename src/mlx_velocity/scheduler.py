@@ -242,23 +242,30 @@ def discover(
     for commit in commits:
         try:
             prepared = environments.prepare(track, repo_path, commit.hash)
-            worker = (start_worker or (lambda item: LocalWorker(item, {})))(prepared)
-            try:
-                answer = worker.request(
-                    {"op": "discover", "benchmark_dir": str(track.benchmark_dir)}, HELLO_TIMEOUT_S
-                )
-            finally:
-                worker.close()
+            found = discover_in(prepared, track, start_worker)
         except (EnvironmentFailure, WorkerError) as error:
             reason, suite_is_broken = str(error), suite_is_broken or isinstance(error, WorkerError)
             continue
-        found = {item["name"]: item for item in answer["benchmarks"]}
         case_list.save(track, list(found.values()))
         return found
     if not suite_is_broken and (track.results_dir / "benchmarks.json").is_file():
         # What failed is the commits' environments: each gets its reason, for the benchmarks known so far.
         return case_list.load(track)
     raise MeasurementError(f"the benchmarks can't be imported: {reason}", "run: asv check, or mend the suite")
+
+
+def discover_in(
+    prepared: Prepared, track: Track, start_worker: StartWorker | None = None
+) -> dict[str, Benchmark]:
+    """All benchmarks of a track by name, as one environment sees them; WorkerError where it can't."""
+    worker = (start_worker or (lambda item: LocalWorker(item, {})))(prepared)
+    try:
+        answer = worker.request(
+            {"op": "discover", "benchmark_dir": str(track.benchmark_dir)}, HELLO_TIMEOUT_S
+        )
+    finally:
+        worker.close()
+    return {item["name"]: item for item in answer["benchmarks"]}
 
 
 def _reading(

@@ -14,6 +14,7 @@ from asv.repo import Repo, get_repo
 from asv.util import ProcessError, UserError
 from jsonschema import Draft202012Validator
 
+import mlx_velocity
 from mlx_velocity.errors import InputError
 
 CONFIG_NAME = "asv.conf.json"
@@ -116,6 +117,49 @@ def find_config(config: Path | None, track: str | None, start: Path) -> Path:
     if track not in known:
         raise InputError(f"there is no track '{track}'", f"the tracks here are: {', '.join(sorted(known))}")
     return known[track].resolve()
+
+
+def locate(config: Path | None, track: str | None, repo: str | None, start: Path) -> tuple[Path, str | None]:
+    """The configuration and the repository that are meant where the user stands.
+
+    In a clone of a project that a track of this suite measures, that track and that clone.
+    """
+    try:
+        return find_config(config, track, start), repo
+    except InputError:
+        suite = Path(mlx_velocity.__file__).parents[2]
+        if config is not None or not (suite / CONFIG_NAME).is_file():
+            raise
+    if track is not None:
+        return find_config(None, track, suite), repo
+    clone = Path(repo).resolve() if repo and Path(repo).is_dir() else _clone_around(start)
+    found = clone and of_clone(clone, suite)
+    if not found:
+        raise InputError(
+            "this is neither a benchmark suite nor a clone of a project that one measures",
+            "go to a checkout of mlx-velocity, or name one of its tracks with --track",
+        )
+    return found, repo or str(clone)
+
+
+def _clone_around(start: Path) -> Path | None:
+    # Where git is missing, importing this fails: not before somebody needs it.
+    import git
+
+    try:
+        with git.Repo(start, search_parent_directories=True) as repo:
+            return Path(repo.working_tree_dir) if repo.working_tree_dir else None
+    except (git.InvalidGitRepositoryError, git.NoSuchPathError):
+        return None
+
+
+def of_clone(clone: Path, suite: Path) -> Path | None:
+    """The track of a suite whose packages a clone holds: what `compare` means in that clone."""
+    for path in sorted((suite / TRACKS_FOLDER).glob(f"*.{CONFIG_NAME}")):
+        overlay = load(path).settings.overlay
+        if overlay and all((clone / package).is_dir() for package in overlay):
+            return path.resolve()
+    return None
 
 
 def load(path: Path, repo: str | None = None, backend: str | None = None) -> Track:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import math
+import re
 
 from mlx_velocity import metrics
+from mlx_velocity.errors import InputError
 
 _TIME_STEPS = ((1.0, "s"), (1e-3, "ms"), (1e-6, "µs"), (1e-9, "ns"))
 _BYTE_STEPS = ((2**40, "TiB"), (2**30, "GiB"), (2**20, "MiB"), (2**10, "KiB"), (1, "B"))
@@ -57,6 +59,14 @@ def clock(duration_s: float) -> str:
     hours, rest = divmod(total, 3600)
     minutes, secs = divmod(rest, 60)
     return f"{hours}:{minutes:02d}:{secs:02d}" if hours else f"{minutes}:{secs:02d}"
+
+
+def parse_duration(text: str) -> float:
+    """`90`, `90s`, `10m` or `1.5h` in seconds; raises InputError for anything else."""
+    found = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([smh]?)", text.strip().lower())
+    if not found or float(found[1]) == 0:
+        raise InputError(f"'{text}' is no duration", "write 90s, 10m or 1h")
+    return float(found[1]) * {"": 1, "s": 1, "m": 60, "h": 3600}[found[2]]
 
 
 def _scaled(value: float, steps: tuple[tuple[float, str], ...]) -> str:

@@ -16,6 +16,10 @@ from mlx_velocity.probe import observe, sensors
 DEFAULT_REPEAT = (3, 10, 1.0)
 """Samples at least, samples at most, seconds after which no new one is begun."""
 DEFAULT_WARMUP_S = 0.1
+TURN_S = 0.05
+"""A turn of a comparison goes on for this long, so that short bodies are not a single look at the clock."""
+TURN_MOST = 10
+"""Samples of a turn at most."""
 
 
 class Skipped(Exception):
@@ -87,6 +91,16 @@ def timed(benchmark: Any) -> tuple[list[float], list[float]]:
     A benchmark that starts processes of its own says `warmup_time = 0` and gets none.
     """
     minimum, maximum, budget_s = repeat_of(benchmark)
+    warmup = warm_up(benchmark)
+    samples: list[float] = []
+    start = time.perf_counter()
+    while len(samples) < minimum or (len(samples) < maximum and time.perf_counter() - start < budget_s):
+        samples.append(sample(benchmark))
+    return warmup, samples
+
+
+def warm_up(benchmark: Any) -> list[float]:
+    """Untimed calls until the warm-up time is over, in seconds each."""
     warmup_s = benchmark.warmup_time if benchmark.warmup_time >= 0 else DEFAULT_WARMUP_S
     warmup: list[float] = []
     start = time.perf_counter()
@@ -94,11 +108,7 @@ def timed(benchmark: Any) -> tuple[list[float], list[float]]:
     with observe.warm_up():
         while time.perf_counter() - start < warmup_s:
             warmup.append(sample(benchmark))
-    samples: list[float] = []
-    start = time.perf_counter()
-    while len(samples) < minimum or (len(samples) < maximum and time.perf_counter() - start < budget_s):
-        samples.append(sample(benchmark))
-    return warmup, samples
+    return warmup
 
 
 def repeat_of(benchmark: Any) -> tuple[int, int, float]:
@@ -147,6 +157,30 @@ def measure(benchmark_dir: str, name: str, index: int | None) -> dict[str, Any]:
     return {
         "samples": samples,
         "warmup": warmup,
+        "notes": observe.collect(),
+        "sensors": sensors.between(before, sensors.read()),
+    }
+
+
+def warm(benchmark_dir: str, name: str, index: int | None) -> dict[str, Any]:
+    """Make a case ready for its turns; what is counted instead of timed needs no warm-up."""
+    benchmark = load(benchmark_dir, name, index)
+    observe.collect()
+    return {"warmup": warm_up(benchmark) if benchmark.type == "time" else []}
+
+
+def turn(benchmark_dir: str, name: str, index: int | None) -> dict[str, Any]:
+    """One turn of a case in a comparison: its samples, and what was noticed since the last one."""
+    benchmark = load(benchmark_dir, name, index)
+    before = sensors.read()
+    if benchmark.type != "time":
+        samples = tracked(benchmark)
+    else:
+        samples, start = [], time.perf_counter()
+        while not samples or (len(samples) < TURN_MOST and time.perf_counter() - start < TURN_S):
+            samples.append(sample(benchmark))
+    return {
+        "samples": samples,
         "notes": observe.collect(),
         "sensors": sensors.between(before, sensors.read()),
     }

@@ -2,13 +2,26 @@
 
 from __future__ import annotations
 
+import functools
+import glob
 import os
+import resource
 import time
 from typing import Any
 
+GROWING = ("memory_stall_s", "cpu_stall_s", "cpu_throttles")
+"""Counters since the machine was started: what matters is how much they grew."""
+CPU_SENSORS = ("coretemp", "k10temp", "zenpower", "cpu_thermal")
+"""Names that Linux drivers give to a processor's own temperature."""
+THROTTLES_MOST = 8
+"""Cores whose throttle counts are read: heat hits all of a chip, and a look must stay below a millisecond."""
 
-def read() -> dict[str, Any]:
-    """Load, swap and clocks now. A sensor that the machine lacks is absent, never zero."""
+
+def read(root: str = "/") -> dict[str, Any]:
+    """Load, swap, clocks and heat now. A sensor that the machine lacks is absent, never zero.
+
+    `root` is where Linux shows its files; a test sets another.
+    """
     import psutil
 
     reading: dict[str, Any] = {"monotonic_s": time.monotonic()}
@@ -20,20 +33,27 @@ def read() -> dict[str, Any]:
     frequency = psutil.cpu_freq() if hasattr(psutil, "cpu_freq") else None
     if frequency and frequency.current:
         reading["cpu_mhz"] = round(frequency.current)
+    # Tells a pinned process, which must get its whole core, from one that may wait for a GPU.
+    allowed = os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else range(os.cpu_count() or 1)
+    reading["allowed_cores"] = len(allowed)
+    reading |= _linux(root)
     times = psutil.cpu_times()
     reading["busy_s"] = sum(times) - times.idle - getattr(times, "iowait", 0.0)
-    own = psutil.Process().cpu_times()
-    reading["own_s"] = own.user + own.system + own.children_user + own.children_system
+    # Of the whole machine there are only ticks of 10 ms; our own time is known exactly.
+    children = resource.getrusage(resource.RUSAGE_CHILDREN)
+    reading["own_s"] = time.process_time() + children.ru_utime + children.ru_stime
     return reading
 
 
 def between(before: dict[str, Any], after: dict[str, Any]) -> dict[str, Any]:
     """What the machine did between two looks: cores kept busy by others, and the state at the end."""
     elapsed = after["monotonic_s"] - before["monotonic_s"]
-    summary: dict[str, Any] = {
-        key: after[key] for key in ("load_1m", "cpu_mhz", "available_bytes") if key in after
-    }
+    states = ("load_1m", "cpu_mhz", "available_bytes", "allowed_cores", "temperature_c")
+    summary: dict[str, Any] = {key: after[key] for key in states if key in after}
     summary["swap_growth_bytes"] = after["swap_used_bytes"] - before["swap_used_bytes"]
+    for key in GROWING:
+        if key in before and key in after:
+            summary[key] = round(after[key] - before[key], 6)
     if elapsed > 0:
         busy = after["busy_s"] - before["busy_s"]
         own = after["own_s"] - before["own_s"]
@@ -53,3 +73,52 @@ def pin(cores: list[int]) -> list[int]:
     if cores:
         os.sched_setaffinity(0, cores)
     return sorted(os.sched_getaffinity(0)) if cores else []
+
+
+def _linux(root: str) -> dict[str, Any]:
+    """What Linux alone shows: seconds somebody waited, throttle counts, the processor's temperature in °C."""
+    found: dict[str, Any] = {}
+    for kind in ("memory", "cpu"):
+        # "some avg10=0.00 avg60=0.00 avg300=0.00 total=MICROSECONDS", then a line "full …"
+        first, _, _ = _text(f"{root}proc/pressure/{kind}").partition("\n")
+        total = first.rpartition("total=")[2]
+        if total.isdigit():
+            found[f"{kind}_stall_s"] = int(total) / 1e6
+    counts = [int(text) for path in _throttle_files(root) if (text := _text(path).strip()).isdigit()]
+    if counts:
+        found["cpu_throttles"] = sum(counts)
+    degrees = [int(text) for path in _temperature_files(root) if (text := _text(path).strip()).isdigit()]
+    if degrees:
+        found["temperature_c"] = round(max(degrees) / 1000, 1)
+    return found
+
+
+@functools.cache
+def _throttle_files(root: str) -> tuple[str, ...]:
+    """A throttle count for each of some cores, and one for the chip: each core repeats that of its chip."""
+    allowed = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else []
+    folders = [
+        f"{root}sys/devices/system/cpu/cpu{core}/thermal_throttle" for core in allowed[:THROTTLES_MOST]
+    ]
+    files = [f"{folder}/core_throttle_count" for folder in folders]
+    files += [f"{folder}/package_throttle_count" for folder in folders[:1]]
+    return tuple(path for path in files if os.path.exists(path))
+
+
+@functools.cache
+def _temperature_files(root: str) -> tuple[str, ...]:
+    """The processor's sensors; psutil reads those of disks too, which takes milliseconds."""
+    names = glob.glob(f"{root}sys/class/hwmon/hwmon*/name")
+    files = [
+        f"{name.removesuffix('name')}temp1_input" for name in names if _text(name).strip() in CPU_SENSORS
+    ]
+    return tuple(path for path in files if os.path.exists(path))
+
+
+def _text(path: str) -> str:
+    """A small file of the kernel; nothing where it is missing or can't be read."""
+    try:
+        with open(path, encoding="ascii", errors="replace") as file:
+            return file.read(4096)
+    except OSError:
+        return ""

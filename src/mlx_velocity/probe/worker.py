@@ -17,9 +17,10 @@ import sys
 import threading
 import time
 import traceback
+from collections.abc import Callable
 from typing import Any, TextIO
 
-from mlx_velocity.probe import measure, sensors
+from mlx_velocity.probe import control, measure, sensors
 
 Message = dict[str, Any]
 
@@ -62,15 +63,26 @@ def discover(request: Message) -> Message:
     return {"benchmarks": json.loads(buffer.getvalue())}
 
 
-def run_case(request: Message) -> Message:
-    """Measure one case; `skipped` carries the reason where the benchmark declined."""
-    try:
-        return measure.measure(request["benchmark_dir"], request["benchmark"], request["index"])
-    except measure.Skipped as reason:
-        return {"skipped": str(reason)}
+def _of_case(take: Callable[[str, str, int | None], Message]) -> Callable[[Message], Message]:
+    """An operation on one case; `skipped` carries the reason where the benchmark declined."""
+
+    def operation(request: Message) -> Message:
+        try:
+            return take(request["benchmark_dir"], request["benchmark"], request["index"])
+        except measure.Skipped as reason:
+            return {"skipped": str(reason)}
+
+    return operation
 
 
-OPERATIONS = {"hello": hello, "discover": discover, "measure": run_case}
+OPERATIONS: dict[str, Callable[[Message], Message]] = {
+    "hello": hello,
+    "discover": discover,
+    "measure": _of_case(measure.measure),
+    "warm": _of_case(measure.warm),
+    "turn": _of_case(measure.turn),
+    "control": lambda _: {"control": control.read()},
+}
 
 
 def answer(request: Message) -> Message:

@@ -1,0 +1,106 @@
+"""The comparison file: what was compared, each pair as it was measured, one checked JSON object a line."""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+from collections.abc import Iterable
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, TypeAlias
+
+from mlx_velocity import readings
+from mlx_velocity.comparison import FORMAT, Break, Header, PairReading, Side
+from mlx_velocity.errors import InputError
+from mlx_velocity.records import Environment
+
+SUFFIX = ".comparison.jsonl"
+"""Not `.json`: asv loads every file with that ending as one of its own."""
+SCHEMA = "comparison.schema.json"
+SLUG_LENGTH = 40
+
+Record: TypeAlias = Header | PairReading | Break
+KINDS: dict[str, type[Any]] = {cls.kind: cls for cls in (Header, PairReading, Break)}
+
+
+def path_for(folder: Path, header: Header) -> Path:
+    """A file in `folder` that is not there yet, named after the time and the sides."""
+    time = datetime.fromisoformat(header.started).astimezone(UTC)
+    stem = f"{time:%Y%m%dT%H%M%SZ}-{slug(header.base.name)}-{slug(header.head.name)}"
+    path, number = folder / f"{stem}{SUFFIX}", 1
+    while path.exists():
+        # Two within a second. An underscore sorts behind the dot, so the later one stays the newest.
+        number += 1
+        path = folder / f"{stem}_{number}{SUFFIX}"
+    return path
+
+
+def slug(name: str) -> str:
+    """A user's name for a side as part of a file name: ASCII letters and digits, no separators."""
+    if name == ".":
+        return "worktree"
+    words = re.sub(r"[^A-Za-z0-9.]+|\.{2,}", "-", name)[:SLUG_LENGTH]
+    return words.strip("-.") or "side"
+
+
+def dump(record: Record) -> str:
+    """The line of a record, checked against the schema; raises ValueError where it would not be readable."""
+    return readings.line_of(
+        {"format": FORMAT, "kind": record.kind, **dataclasses.asdict(record)}, SCHEMA
+    )  # fmt: skip
+
+
+def parse(line: str) -> Record:
+    """The record on a line; raises ValueError that says what is wrong with it."""
+    data = readings.load(line, SCHEMA, FORMAT)
+    kind = data.pop("kind")
+    del data["format"]
+    if kind == Header.kind:
+        data |= {name: _side(data[name]) for name in ("base", "head")}
+    record: Record = KINDS[kind](**data)
+    return record
+
+
+def append(path: Path, records: Iterable[Record]) -> None:
+    """Add records to a file and wait until they are on the disk.
+
+    Raises InputError where the disk refuses; what was there stays.
+    """
+    readings.append_lines(path, [dump(record) for record in records])
+
+
+def read(path: Path) -> tuple[Header, list[PairReading], list[Break], list[tuple[str, str]]]:
+    """What a file holds, and each unreadable line with its reason.
+
+    Raises InputError where it can't be read, has no header, or was written by a later mlx-velocity.
+    """
+    try:
+        records, bad = readings.read_lines(path, parse)
+    except OSError as error:
+        raise InputError(
+            f"{path.name} can't be read: {error.strerror or error}", "mend its rights, or compare again"
+        ) from error
+    header = records[0] if records else None
+    if not isinstance(header, Header):
+        reason = (
+            "it does not exist" if not path.exists() else bad[0][1] if bad else "its first line is missing"
+        )
+        raise InputError(
+            f"{path.name} does not say what was compared: {reason}", "remove the file, and compare again"
+        )
+    rest = records[1:]
+    # Lines behind a second header belong to another comparison: they are not this one's evidence.
+    end = next((place for place, record in enumerate(rest) if isinstance(record, Header)), len(rest))
+    bad += [(dump(record), "behind a second header") for record in rest[end:]]
+    pairs = [record for record in rest[:end] if isinstance(record, PairReading)]
+    breaks = [record for record in rest[:end] if isinstance(record, Break)]
+    return header, pairs, breaks, bad
+
+
+def newest(folder: Path) -> Path | None:
+    """The comparison of a folder that began last; None where there is none."""
+    return max(folder.glob(f"*{SUFFIX}"), key=lambda path: path.name, default=None)
+
+
+def _side(data: dict[str, Any]) -> Side:
+    return Side(**{**data, "environment": Environment(**data["environment"])})

@@ -1,0 +1,309 @@
+"""Two sides measured together: launch by launch in pairs, turn by turn in ABBA order, until it is decided.
+
+A launch of each side is alive at the same time, and a third worker, the control, runs a fixed probe
+beside them. Only one of the three computes at any moment. What a launch does to its samples (memory
+layout, address randomisation) is averaged over pairs of launches; see docs/verdicts.md.
+"""
+
+from __future__ import annotations
+
+import random
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from mlx_velocity import metrics, quality, results, scheduler, verdict
+from mlx_velocity.comparison import Break, PairReading, SideName
+from mlx_velocity.environments import Prepared
+from mlx_velocity.records import Case, Pair
+from mlx_velocity.tracks import Track
+from mlx_velocity.verdict import Rule
+from mlx_velocity.workers import Worker, WorkerError
+
+SIDES: tuple[SideName, SideName] = ("base", "head")
+COUNTED_PAIRS = 3
+"""Pairs of launches in which bytes are counted, where they are the same each time."""
+COUNTED_MOST = 6
+"""And where they are not."""
+PATIENCE = 6
+"""Disturbed pairs in a row after which a case is given up: who disturbs does not go away by itself."""
+SPARE = 1.5
+"""Launches at most, as a multiple of the pairs wanted: disturbed ones are measured again, not for ever."""
+CONTROL_EVERY_S = 1.0
+"""The control's probe is read at most this often: it must not cost more than the cases."""
+CONTROL_TIMEOUT_S = 60.0
+
+StartWorker = Callable[[Prepared], Worker]
+
+
+@dataclass(frozen=True)
+class Budget:
+    """When to stop though nothing is decided."""
+
+    samples: int = 80
+    """Turns a side and case."""
+    seconds: float | None = None
+
+    @property
+    def pairs(self) -> int:
+        """A pair has two turns a side."""
+        return max(1, self.samples // 2)
+
+
+@dataclass(frozen=True)
+class Event:
+    """Something a progress line wants to know."""
+
+    launch: int
+    """Pair of launches under way, from 1."""
+    decided: int
+    total: int
+    text: str
+
+
+@dataclass
+class Subject:
+    """A case under comparison: the pairs that count so far, and what kept it from being measured."""
+
+    case: Case
+    pairs: list[PairReading] = field(default_factory=list)
+    breaks: list[Break] = field(default_factory=list)
+    disturbed_in_a_row: int = 0
+
+    @property
+    def over(self) -> bool:
+        """Whether measuring it again is pointless."""
+        return bool(self.breaks) or self.disturbed_in_a_row >= PATIENCE
+
+    def add(self, reading: PairReading | Break) -> None:
+        """Take in what was measured."""
+        if isinstance(reading, Break):
+            self.breaks.append(reading)
+        elif reading.disturbed:
+            self.disturbed_in_a_row += 1
+        else:
+            self.pairs.append(reading)
+            self.disturbed_in_a_row = 0
+
+    @property
+    def counted(self) -> bool:
+        """Whether its numbers are compared exactly."""
+        return is_counted(self.case.unit)
+
+    def evidence(self, rule: Rule) -> verdict.Evidence:
+        """What its times say by themselves."""
+        return verdict.evidence(effects(self.pairs), rule)
+
+
+def is_counted(unit: str) -> bool:
+    """Bytes are compared exactly, whatever the noise of their series; seconds never are."""
+    return unit == metrics.BYTES.unit
+
+
+def effects(pairs: Sequence[PairReading]) -> list[Pair]:
+    """The pairs as the rule wants them: the median of each turn's samples."""
+    return [
+        Pair(tuple(map(_middle, pair.base)), tuple(map(_middle, pair.head)))
+        for pair in pairs
+        if not pair.disturbed
+    ]
+
+
+def undecided(subjects: Sequence[Subject], rule: Rule, budget: Budget) -> list[Subject]:
+    """The subjects that another pair of launches may still decide."""
+    timed = [item for item in subjects if not item.breaks and not item.counted]
+    verdicts = verdict.decide({item.case.key: item.evidence(rule) for item in timed}, rule)
+    most = min(rule.most_pairs, budget.pairs)
+    left = []
+    for item in subjects:
+        if item.over:
+            continue
+        used = len(effects(item.pairs))
+        if item.counted:
+            wanted = COUNTED_PAIRS if _counted(item, rule) != "inconclusive" else COUNTED_MOST
+            if used < min(wanted, most):
+                left.append(item)
+        elif used < most and verdicts[item.case.key] == "inconclusive":
+            left.append(item)
+    return left
+
+
+def compare(
+    track: Track,
+    sides: tuple[Prepared, Prepared],
+    control: Prepared | None,
+    subjects: list[Subject],
+    rule: Rule,
+    budget: Budget,
+    *,
+    start_worker: StartWorker,
+    record: Callable[[PairReading | Break], None],
+    seed: int,
+    say: Callable[[Event], None] = lambda _: None,
+    clock: Callable[[], float] = time.monotonic,
+) -> dict[SideName, dict[str, str]]:
+    """Measure pairs of launches until every subject is decided or the budget is used.
+
+    Each pair is handed to `record` as it comes, and added to its subject. Returns the versions of
+    the measured modules by side. A case that fails is recorded as a `Break`, and the rest goes on.
+    """
+    draw, began = random.Random(seed), clock()
+    launches = round(budget.pairs * SPARE)
+    modules: dict[SideName, dict[str, str]] = {}
+    usual: list[dict[str, float]] = []
+    for number in range(1, launches + 1):
+        left = undecided(subjects, rule, budget)
+        if not left or _over(began, budget, clock):
+            break
+        # Cases of one model stay together; every other launch goes backwards, against slow drift.
+        order = left[:: 1 if number % 2 else -1]
+        with Launches(sides, control, start_worker, clock) as workers:
+            for subject in order:
+                if _over(began, budget, clock):
+                    break
+                say(Event(number, len(subjects) - len(left), len(subjects), subject.case.label))
+                for reading in _pair(track, workers, subject.case, number, draw, usual):
+                    subject.add(reading)
+                    record(reading)
+            modules.update(workers.modules)
+    return modules
+
+
+class Launches:
+    """The workers of one pair of launches, started when they are first needed."""
+
+    def __init__(
+        self,
+        sides: tuple[Prepared, Prepared],
+        control: Prepared | None,
+        start: StartWorker,
+        clock: Callable[[], float],
+    ) -> None:
+        self._prepared: dict[str, Prepared | None] = {"base": sides[0], "head": sides[1], "control": control}
+        self._start = start
+        self._clock = clock
+        self._workers: dict[str, Worker] = {}
+        self._read_at: float | None = None
+        self._reading: dict[str, float] = {}
+        self.modules: dict[SideName, dict[str, str]] = {}
+
+    def __enter__(self) -> Launches:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for worker in self._workers.values():
+            worker.close()
+
+    def request(self, who: str, message: dict[str, Any], timeout_s: float) -> dict[str, Any]:
+        """The answer of a side's worker; raises WorkerError, after which a new one is started."""
+        prepared = self._prepared[who]
+        assert prepared is not None
+        try:
+            if who not in self._workers:
+                self._workers[who] = self._start(prepared)
+                opened = scheduler.open_launch(self._workers[who], prepared)
+                for side in SIDES:
+                    if who == side:
+                        self.modules[side] = opened.modules
+            return self._workers[who].request(message, timeout_s)
+        except WorkerError:
+            if who in self._workers:
+                self._workers.pop(who).close()
+            raise
+
+    def control(self) -> dict[str, float]:
+        """The fixed probe's times in seconds, at most a second old; empty without a control."""
+        now = self._clock()
+        if self._prepared["control"] is None:
+            return {}
+        if self._read_at is None or now - self._read_at >= CONTROL_EVERY_S:
+            try:
+                answer = self.request("control", {"op": "control"}, CONTROL_TIMEOUT_S)
+            except WorkerError:
+                # A control that can't run says nothing about the machine; the sides go on without it.
+                self._prepared["control"] = None
+                return {}
+            self._read_at, self._reading = now, answer["control"]
+        return self._reading
+
+
+def _pair(
+    track: Track,
+    workers: Launches,
+    case: Case,
+    number: int,
+    draw: random.Random,
+    usual: list[dict[str, float]],
+) -> list[PairReading | Break]:
+    """One case in one pair of launches: ready on both sides, then turn about."""
+    message = scheduler.measure_message(track, case)
+    breaks: list[PairReading | Break] = []
+    for side in SIDES:
+        failed = _ask(workers, side, {**message, "op": "warm"}, case)
+        if isinstance(failed, Break):
+            breaks.append(failed)
+    if breaks:
+        return breaks
+    started, began = results.now(), time.monotonic()
+    control = workers.control()
+    order = draw.choice(("ABBA", "BAAB"))
+    turns: dict[SideName, list[list[float]]] = {"base": [], "head": []}
+    notes: dict[str, dict[str, Any]] = {}
+    sensors: list[dict[str, Any]] = []
+    for letter in order[:1] + order[1:2] if is_counted(case.unit) else order:
+        side = SIDES[letter == "B"]
+        answer = _ask(workers, side, {**message, "op": "turn"}, case)
+        if isinstance(answer, Break):
+            return [answer]
+        turns[side].append(answer["samples"])
+        notes[side] = answer["notes"]
+        sensors.append(answer["sensors"])
+    worst = quality.worst(sensors)
+    reason = "" if is_counted(case.unit) else quality.of_pair(worst, control, quality.usual(usual))
+    if control:
+        usual.append(control)
+    reading = PairReading(
+        number, case.benchmark, case.version, list(case.params), case.unit, order, turns["base"], turns["head"],
+        started, round(time.monotonic() - began, 6), reason, control, notes, worst,
+    )  # fmt: skip
+    return [reading]
+
+
+def _ask(workers: Launches, side: SideName, message: dict[str, Any], case: Case) -> dict[str, Any] | Break:
+    try:
+        answer = workers.request(side, message, case.timeout_s)
+    except WorkerError as error:
+        return _break(side, case, error.outcome, error.reason, error.last_lines)
+    if "skipped" in answer:
+        return _break(side, case, "skipped", answer["skipped"], [])
+    return answer
+
+
+def _break(side: SideName, case: Case, outcome: str, reason: str, last_lines: list[str]) -> Break:
+    return Break(
+        side, case.benchmark, case.version, list(case.params), outcome, reason or outcome, last_lines
+    )
+
+
+def _counted(item: Subject, rule: Rule) -> str:
+    if not item.pairs:
+        return "inconclusive"
+    return verdict.counted(*counts(item.pairs), rule)[0]
+
+
+def counts(pairs: Sequence[PairReading]) -> tuple[list[float], list[float]]:
+    """The numbers of both sides, one or more from each launch."""
+    sides = ([pair.base for pair in pairs], [pair.head for pair in pairs])
+    base, head = ([value for turns in side for turn in turns for value in turn] for side in sides)
+    return base, head
+
+
+def _over(began: float, budget: Budget, clock: Callable[[], float]) -> bool:
+    return budget.seconds is not None and clock() - began >= budget.seconds
+
+
+def _middle(samples: Sequence[float]) -> float:
+    ordered = sorted(samples)
+    half = len(ordered) // 2
+    return ordered[half] if len(ordered) % 2 else (ordered[half - 1] + ordered[half]) / 2
