@@ -17,7 +17,7 @@ from jsonschema import Draft202012Validator
 
 import mlx_velocity
 from mlx_velocity import comparison, comparisons
-from mlx_velocity.comparison import Break, Header, PairReading, Side
+from mlx_velocity.comparison import Break, End, Header, PairReading, Side
 from mlx_velocity.errors import InputError
 from mlx_velocity.records import Environment
 
@@ -30,7 +30,8 @@ PAIR = PairReading(
 )  # fmt: skip
 BYTES = dataclasses.replace(PAIR, unit="bytes", base=[[0]], head=[[12]])
 BREAK = Break("head", "lora.Step.time_step", "1", [], "failed", "exit -9 (SIGKILL)", ["Killed"])
-RECORDS: list[comparisons.Record] = [HEADER, PAIR, BYTES, BREAK]
+END = End(299.5, False)
+RECORDS: list[comparisons.Record] = [HEADER, PAIR, BYTES, BREAK, END]
 
 # Never edit these lines: files like this lie in users' repositories, and every later version must read them.
 FORMAT_1 = r"""
@@ -50,7 +51,7 @@ def hostile(**names: str) -> Header:
     return dataclasses.replace(HEADER, **sides)
 
 
-@pytest.mark.parametrize("record", RECORDS, ids=["comparison", "pair", "bytes", "break"])
+@pytest.mark.parametrize("record", RECORDS, ids=["comparison", "pair", "bytes", "break", "end"])
 def test_round_trip(record: comparisons.Record) -> None:
     """Every kind of record comes back as it was written, from a single line."""
     line = comparisons.dump(record)
@@ -75,15 +76,16 @@ def test_a_name_that_is_no_text(name: str, tmp_path: Path) -> None:
     header = hostile(head=name)
     path = comparisons.path_for(tmp_path, header)
     comparisons.append(path, [header])
-    assert comparisons.read(path) == (header, [], [], [])
+    assert comparisons.read(path) == comparisons.Stored(header, [], [], None, [])
 
 
 def test_format_1_stays_readable(tmp_path: Path) -> None:
     """A file of format 1 is read, and means what it meant."""
     path = tmp_path / f"old{comparisons.SUFFIX}"
     path.write_text(FORMAT_1, "utf-8")
-    header, (timed, counted), (broken,), bad = comparisons.read(path)
-    assert bad == []
+    found = comparisons.read(path)
+    header, (timed, counted), (broken,) = found.header, found.pairs, found.breaks
+    assert (found.bad, found.end) == ([], None)
     assert (header.machine, header.threshold, header.error_rate, header.seed) == (
         "apple-m4-max",
         0.02,
@@ -150,8 +152,9 @@ def test_unreadable_line(line: str, reason: str, tmp_path: Path) -> None:
     path = tmp_path / f"x{comparisons.SUFFIX}"
     lines = [comparisons.dump(item) for item in RECORDS]
     path.write_text("\n".join([*lines[:2], line, *lines[2:]]) + "\n", "utf-8")
-    header, pairs, breaks, [(found, why)] = comparisons.read(path)
-    assert (header, pairs, breaks) == (HEADER, [PAIR, BYTES], [BREAK])
+    stored = comparisons.read(path)
+    ((found, why),) = stored.bad
+    assert (stored.header, stored.pairs, stored.breaks) == (HEADER, [PAIR, BYTES], [BREAK])
     assert found == line
     assert reason in why
     assert "\n" not in why
@@ -210,9 +213,9 @@ def test_a_second_header(tmp_path: Path) -> None:
     """What stands behind another comparison's header is not taken for this one's evidence."""
     path = tmp_path / f"x{comparisons.SUFFIX}"
     comparisons.append(path, [HEADER, PAIR, hostile(head="other"), BYTES])
-    header, pairs, _, bad = comparisons.read(path)
-    assert (header, pairs) == (HEADER, [PAIR])
-    assert [reason for _, reason in bad] == ["behind a second header"] * 2
+    stored = comparisons.read(path)
+    assert (stored.header, stored.pairs) == (HEADER, [PAIR])
+    assert [reason for _, reason in stored.bad] == ["behind a second header"] * 2
 
 
 def test_append(tmp_path: Path) -> None:
@@ -220,7 +223,7 @@ def test_append(tmp_path: Path) -> None:
     path = comparisons.path_for(tmp_path / "m4" / "comparisons", HEADER)
     for record in RECORDS:
         comparisons.append(path, [record])
-    assert comparisons.read(path) == (HEADER, [PAIR, BYTES], [BREAK], [])
+    assert comparisons.read(path) == comparisons.Stored(HEADER, [PAIR, BYTES], [BREAK], END, [])
 
 
 def test_append_to_a_full_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -235,7 +238,7 @@ def test_append_to_a_full_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     with pytest.raises(InputError) as error:
         comparisons.append(path, [PAIR])
     assert "No space left on device" in one_line(error)
-    assert comparisons.read(path)[0] == HEADER
+    assert comparisons.read(path).header == HEADER
 
 
 def test_path(tmp_path: Path) -> None:
@@ -268,7 +271,7 @@ def test_hostile_names(name: str, tmp_path: Path) -> None:
     path = comparisons.path_for(tmp_path / "comparisons", header)
     comparisons.append(path, [header])
     assert [item.relative_to(tmp_path).parts[0] for item in tmp_path.rglob("*.jsonl")] == ["comparisons"]
-    assert comparisons.read(path)[0] == header
+    assert comparisons.read(path).header == header
 
 
 def test_newest(tmp_path: Path) -> None:

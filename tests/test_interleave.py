@@ -326,3 +326,16 @@ def test_equal_seeds_draw_equal_orders(run: Callable[..., Ran]) -> None:
         [p.order for p in run(Machine(steady(0.1, 0.1)), DECODE, seed=seed).pairs] for seed in (7, 7, 8)
     ]
     assert orders[0] == orders[1] != orders[2]
+
+
+@pytest.mark.parametrize("value", [0.0, -1.0, float("nan"), "soon"])
+def test_a_time_that_cannot_be_is_a_failure(run: Callable[..., Ran], value: Any) -> None:
+    """No time, a negative one or no number at all is recorded as that side's failure."""
+
+    def speed(side: str, _name: str, turn: int) -> Any:
+        wrong = {"samples": [value], "notes": {}, "sensors": {}}
+        return wrong if side == "head" and turn >= 0 else 0.1
+
+    found = run(Machine(speed), PREFILL).verdicts()[PREFILL.benchmark]
+    assert found.broken == "head"
+    assert "can't be compared" in found.warnings[0]

@@ -187,11 +187,9 @@ def compare(
     )  # fmt: skip
     found, clone = tracks.locate(config, track, repo, Path.cwd())
     loaded = tracks.load(found, clone, backend)
-    done = (command.stored if from_results else command.compare)(
-        loaded, options, *([] if from_results else [console])
-    )
+    done = (command.stored if from_results else command.compare)(loaded, options, console)
     command.show(done, options, markdown, json, console)
-    raise typer.Exit(130 if done.interrupted else done.exit_code)
+    raise typer.Exit(130 if done.interrupted and not from_results else done.exit_code)
 
 
 @app.command(

@@ -1,6 +1,6 @@
 """The plain records of a comparison: what was compared, each pair as it was measured, the verdicts.
 
-`Header`, `PairReading` and `Break` are lines of a comparison file (comparisons.py), in the order in
+`Header`, `PairReading`, `Break` and `End` are lines of a comparison file (comparisons.py), in the order in
 which they happened. `Comparison` and `CaseVerdict` are derived from them and can always be made again.
 """
 
@@ -94,6 +94,16 @@ class Break:
     outcome: str
     reason: str
     last_lines: list[str] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class End:
+    """Last line of a comparison file; one without it was killed."""
+
+    kind: ClassVar[str] = "end"
+    wall_s: float
+    interrupted: bool
+    """Ended by the user before it was done."""
 
 
 @dataclass(frozen=True)

@@ -5,12 +5,13 @@ from __future__ import annotations
 import dataclasses
 import re
 from collections.abc import Iterable
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, TypeAlias
 
 from mlx_velocity import readings
-from mlx_velocity.comparison import FORMAT, Break, Header, PairReading, Side
+from mlx_velocity.comparison import FORMAT, Break, End, Header, PairReading, Side
 from mlx_velocity.errors import InputError
 from mlx_velocity.records import Environment
 
@@ -19,8 +20,8 @@ SUFFIX = ".comparison.jsonl"
 SCHEMA = "comparison.schema.json"
 SLUG_LENGTH = 40
 
-Record: TypeAlias = Header | PairReading | Break
-KINDS: dict[str, type[Any]] = {cls.kind: cls for cls in (Header, PairReading, Break)}
+Record: TypeAlias = Header | PairReading | Break | End
+KINDS: dict[str, type[Any]] = {cls.kind: cls for cls in (Header, PairReading, Break, End)}
 
 
 def path_for(folder: Path, header: Header) -> Path:
@@ -69,7 +70,20 @@ def append(path: Path, records: Iterable[Record]) -> None:
     readings.append_lines(path, [dump(record) for record in records])
 
 
-def read(path: Path) -> tuple[Header, list[PairReading], list[Break], list[tuple[str, str]]]:
+@dataclass(frozen=True)
+class Stored:
+    """What a comparison file holds."""
+
+    header: Header
+    pairs: list[PairReading]
+    breaks: list[Break]
+    end: End | None
+    """None where the comparison was killed, or is under way."""
+    bad: list[tuple[str, str]]
+    """Each unreadable line with its reason."""
+
+
+def read(path: Path) -> Stored:
     """What a file holds, and each unreadable line with its reason.
 
     Raises InputError where it can't be read, has no header, or was written by a later mlx-velocity.
@@ -94,7 +108,8 @@ def read(path: Path) -> tuple[Header, list[PairReading], list[Break], list[tuple
     bad += [(dump(record), "behind a second header") for record in rest[end:]]
     pairs = [record for record in rest[:end] if isinstance(record, PairReading)]
     breaks = [record for record in rest[:end] if isinstance(record, Break)]
-    return header, pairs, breaks, bad
+    ends = [record for record in rest[:end] if isinstance(record, End)]
+    return Stored(header, pairs, breaks, ends[-1] if ends else None, bad)
 
 
 def newest(folder: Path) -> Path | None:

@@ -7,6 +7,7 @@ layout, address randomisation) is averaged over pairs of launches; see docs/verd
 
 from __future__ import annotations
 
+import math
 import random
 import time
 from collections.abc import Callable, Sequence
@@ -256,6 +257,8 @@ def _pair(
         answer = _ask(workers, side, {**message, "op": "turn"}, case)
         if isinstance(answer, Break):
             return [answer]
+        if wrong := [value for value in answer["samples"] if not _possible(value, case.unit)]:
+            return [_break(side, case, "failed", f"it answered {wrong[0]!r}, which can't be compared", [])]
         turns[side].append(answer["samples"])
         notes[side] = answer["notes"]
         sensors.append(answer["sensors"])
@@ -297,6 +300,13 @@ def counts(pairs: Sequence[PairReading]) -> tuple[list[float], list[float]]:
     sides = ([pair.base for pair in pairs], [pair.head for pair in pairs])
     base, head = ([value for turns in side for turn in turns for value in turn] for side in sides)
     return base, head
+
+
+def _possible(value: Any, unit: str) -> bool:
+    """Whether a worker's number can be one: nothing takes no time, and no memory is possible."""
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
+        return False
+    return value > 0 or (value == 0 and is_counted(unit))
 
 
 def _over(began: float, budget: Budget, clock: Callable[[], float]) -> bool:

@@ -30,7 +30,7 @@ from mlx_velocity import (
 )
 from mlx_velocity.commands.progress import CompareProgress
 from mlx_velocity.commands.run import DEFAULT_PROFILES
-from mlx_velocity.comparison import Break, Comparison, Header, PairReading, Side
+from mlx_velocity.comparison import Break, Comparison, End, Header, PairReading, Side
 from mlx_velocity.environments import Prepared
 from mlx_velocity.errors import EnvironmentFailure, InputError, MeasurementError, VelocityError
 from mlx_velocity.report import document, markdown, text
@@ -117,28 +117,38 @@ def compare(track: tracks.Track, options: CompareOptions, console: Console) -> C
             interrupted = True
     pairs = [item for item in kept if isinstance(item, PairReading)]
     breaks = [item for item in kept if isinstance(item, Break)]
-    return judge.judge(
-        header, pairs, breaks, tokens(cases, benchmarks), time.monotonic() - began, interrupted
-    )
+    wall_s = time.monotonic() - began
+    comparisons.append(path, [End(round(wall_s, 3), interrupted)])
+    return judge.judge(header, pairs, breaks, tokens(cases, benchmarks), wall_s, interrupted)
 
 
-def stored(track: tracks.Track, options: CompareOptions) -> Comparison:
+def stored(track: tracks.Track, options: CompareOptions, console: Console) -> Comparison:
     """The newest stored comparison (of the named sides, where they are named); measures nothing.
 
     Raises InputError where there is none, or it can't be read.
     """
     folder = track.results_dir / str(machine.describe(options.machine)["machine"]) / FOLDER
-    wanted = (options.base, options.head)
     for path in sorted(folder.glob(f"*{comparisons.SUFFIX}"), reverse=True):
-        header, pairs, breaks, _bad = comparisons.read(path)
-        if wanted in ((None, None), (header.base.name, header.head.name)):
+        try:
+            found = comparisons.read(path)
+        except InputError as error:
+            # One broken file must not hide the good ones before it.
+            console.print(f"[yellow]passed over[/] {escape(str(error))}", highlight=False)
+            continue
+        header = found.header
+        if options.base in (None, header.base.name) and options.head in (None, header.head.name):
             benchmarks = case_list.load(track)
             cases = case_list.every(benchmarks.values(), options.bench, 0.0)
             keys = {(case.benchmark, case.params) for case in cases}
-            pairs = [item for item in pairs if (item.benchmark, tuple(item.params)) in keys]
-            breaks = [item for item in breaks if (item.benchmark, tuple(item.params)) in keys]
-            known = tokens(cases, benchmarks)
-            return judge.judge(header, pairs, breaks, known, sum(pair.duration_s for pair in pairs))
+            pairs = [item for item in found.pairs if (item.benchmark, tuple(item.params)) in keys]
+            breaks = [item for item in found.breaks if (item.benchmark, tuple(item.params)) in keys]
+            for _, reason in found.bad:
+                console.print(
+                    f"[yellow]a line of {path.name} is not readable[/]: {escape(reason)}", highlight=False
+                )
+            wall_s = found.end.wall_s if found.end else sum(pair.duration_s for pair in found.pairs)
+            interrupted = found.end is None or found.end.interrupted
+            return judge.judge(header, pairs, breaks, tokens(cases, benchmarks), wall_s, interrupted)
     named = f" of {options.base} and {options.head}" if options.base else ""
     raise InputError(
         f"no comparison{named} is stored in {folder.parent.name}/{FOLDER}", "measure one: leave out --from-results"
