@@ -24,7 +24,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from ab_planted import CALIBRATION_PAIRS, PLANTED, asv_continuous, hog, make_repository
+from ab_planted import CALIBRATION_TURNS, PLANTED, asv_continuous, hog, make_repository
 from scipy.stats import beta
 
 from mlx_velocity import cases, interleave, records, results, scheduler, sides, tracks, verdict
@@ -36,8 +36,7 @@ from mlx_velocity.workers import LocalWorker, Worker
 
 DECODE = r"^decode\.Decode\.time_decode\(tiny-float32, 0\)$"
 AA_CASES = (
-    DECODE
-    + r"|^decode\.Decode\.time_decode\(tiny-float32, 256\)$|^prefill\.Prefill\.time_prefill\(tiny-float32, 32\)$"
+    DECODE + r"|^prefill\.Prefill\.time_prefill\(tiny-(float32|bfloat16), 32\)$"
     r"|^first_token\.FirstToken\.time_first_token\(tiny-float32, 128\)$"
 )
 PLANTED_CASES = DECODE + r"|^prefill\.Memory\.track_peak_bytes\(tiny-float32, 128\)$"
@@ -139,7 +138,7 @@ def row_of(subject: Subject, kept: list[PairReading | Break], wall_s: float) -> 
         decided, ratio = verdict.decide({0: found}, RULE)[0], found.ratio
         deviation = statistics.stdev(map(verdict.effect, used)) if len(used) > 1 else None
     return {"case": subject.case.label, "verdict": decided, "ratio": ratio and ratio.value, "low": ratio and ratio.low,
-            "high": ratio and ratio.high, "samples": 2 * len(used), "disturbed": len(mine) - len(used),
+            "high": ratio and ratio.high, "samples": sum(len(pair.base) for pair in used), "disturbed": len(mine) - len(used),
             "deviation": deviation, "wall_s": wall_s, "breaks": len(subject.breaks)}  # fmt: skip
 
 
@@ -180,7 +179,7 @@ def seconds_per_token(track: tracks.Track) -> float:
     (case,) = cases.expand(benchmarks.values(), "tiny", DECODE, 120.0)
     subject = Subject(case)
     interleave.compare(
-        track, (prepared, prepared), None, [subject], RULE, Budget(2 * CALIBRATION_PAIRS), start_worker=start,
+        track, (prepared, prepared), None, [subject], RULE, Budget(samples=CALIBRATION_TURNS), start_worker=start,
         record=lambda _: None, seed=1,
     )  # fmt: skip
     return verdict.typical(interleave.effects(subject.pairs))[0] / tokens_of(case)

@@ -11,7 +11,6 @@ from conftest import MakeTrack, Toy, one_line
 
 from mlx_velocity import history, releases, sides, tracks
 from mlx_velocity.errors import InputError
-from mlx_velocity.interleave import Budget
 from mlx_velocity.workers import LocalWorker
 
 
@@ -166,11 +165,6 @@ def test_a_tree_of_a_deleted_package_is_refused(make_track: MakeTrack, clone: Pa
     with pytest.raises(InputError) as error:
         sides.resolve(make_track(repo=str(clone)), str(clone), "HEAD", ".", False)
     assert "has no toy" in one_line(error)
-
-
-def test_a_budget_has_two_turns_a_pair() -> None:
-    """Twenty samples a side are ten pairs of launches, and one sample is still a pair."""
-    assert (Budget(20).pairs, Budget(1).pairs) == (10, 1)
 
 
 def test_tracks_of_a_clone_need_all_packages(tmp_path: Path) -> None:

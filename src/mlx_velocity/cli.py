@@ -155,8 +155,9 @@ def compare(
         float, typer.Option(min=0.01, max=100, help="Per cent within which a case counts as unchanged.")
     ] = 2.0,
     max_samples: Annotated[
-        int, typer.Option(min=2, max=80, help="Turns a side and case at most; a pair of launches has two.")
-    ] = 80,
+        int | None,
+        typer.Option(min=2, help="Turns a side and case at most; by default as many as help (40 pairs)."),
+    ] = None,
     max_time: Annotated[str | None, typer.Option(help="Measure no longer than this: 90s, 10m, 1h.")] = None,
     force: Annotated[bool, typer.Option("--force", help="Compare equal code with itself.")] = False,
     control: Annotated[

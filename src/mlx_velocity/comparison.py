@@ -66,7 +66,7 @@ class PairReading:
     params: list[str]
     unit: str
     order: str
-    """Turns in time order: `ABBA` with A the base, or `BAAB`."""
+    """Turns in time order, A the base: `ABBA` or `BAAB`, several times where turns are short."""
     base: list[list[float]]
     """Samples of each turn of the base, in the case's unit."""
     head: list[list[float]]

@@ -31,6 +31,10 @@ PATIENCE = 6
 """Disturbed pairs in a row after which a case is given up: who disturbs does not go away by itself."""
 SPARE = 1.5
 """Launches at most, as a multiple of the pairs wanted: disturbed ones are measured again, not for ever."""
+PAIR_S = 0.5
+"""Turns of a case go on for this long in each pair: starting two launches costs more than a few turns."""
+ROUNDS_MOST = 6
+"""Times that ABBA is run through in a pair at most."""
 CONTROL_EVERY_S = 1.0
 """The control's probe is read at most this often: it must not cost more than the cases."""
 CONTROL_TIMEOUT_S = 60.0
@@ -42,14 +46,13 @@ StartWorker = Callable[[Prepared], Worker]
 class Budget:
     """When to stop though nothing is decided."""
 
-    samples: int = 80
-    """Turns a side and case."""
+    samples: int | None = None
+    """Turns a side and case; None for as many as the rule looks at."""
     seconds: float | None = None
 
-    @property
-    def pairs(self) -> int:
-        """A pair has two turns a side."""
-        return max(1, self.samples // 2)
+    def used(self, pairs: Sequence[PairReading]) -> bool:
+        """Whether the turns of these pairs are as many as there may be."""
+        return self.samples is not None and sum(len(pair.base) for pair in pairs) >= self.samples
 
 
 @dataclass(frozen=True)
@@ -115,17 +118,15 @@ def undecided(subjects: Sequence[Subject], rule: Rule, budget: Budget) -> list[S
     """The subjects that another pair of launches may still decide."""
     timed = [item for item in subjects if not item.breaks and not item.counted]
     verdicts = verdict.decide({item.case.key: item.evidence(rule) for item in timed}, rule)
-    most = min(rule.most_pairs, budget.pairs)
     left = []
     for item in subjects:
-        if item.over:
+        if item.over or budget.used(item.pairs):
             continue
-        used = len(effects(item.pairs))
         if item.counted:
             wanted = COUNTED_PAIRS if _counted(item, rule) != "inconclusive" else COUNTED_MOST
-            if used < min(wanted, most):
+            if len(item.pairs) < wanted:
                 left.append(item)
-        elif used < most and verdicts[item.case.key] == "inconclusive":
+        elif len(item.pairs) < rule.most_pairs and verdicts[item.case.key] == "inconclusive":
             left.append(item)
     return left
 
@@ -150,7 +151,7 @@ def compare(
     the measured modules by side. A case that fails is recorded as a `Break`, and the rest goes on.
     """
     draw, began = random.Random(seed), clock()
-    launches = round(budget.pairs * SPARE)
+    launches = round(rule.most_pairs * SPARE)
     modules: dict[SideName, dict[str, str]] = {}
     usual: list[dict[str, float]] = []
     for number in range(1, launches + 1):
@@ -164,7 +165,7 @@ def compare(
                 if _over(began, budget, clock):
                     break
                 say(Event(number, len(subjects) - len(left), len(subjects), subject.case.label))
-                for reading in _pair(track, workers, subject.case, number, draw, usual):
+                for reading in _pair(track, workers, subject.case, number, draw, usual, clock):
                     subject.add(reading)
                     record(reading)
             modules.update(workers.modules)
@@ -236,6 +237,7 @@ def _pair(
     number: int,
     draw: random.Random,
     usual: list[dict[str, float]],
+    clock: Callable[[], float],
 ) -> list[PairReading | Break]:
     """One case in one pair of launches: ready on both sides, then turn about."""
     message = scheduler.measure_message(track, case)
@@ -246,29 +248,35 @@ def _pair(
             breaks.append(failed)
     if breaks:
         return breaks
-    started, began = results.now(), time.monotonic()
     control = workers.control()
-    order = draw.choice(("ABBA", "BAAB"))
+    started, began, order = results.now(), clock(), ""
     turns: dict[SideName, list[list[float]]] = {"base": [], "head": []}
     notes: dict[str, dict[str, Any]] = {}
     sensors: list[dict[str, Any]] = []
-    for letter in order[:1] + order[1:2] if is_counted(case.unit) else order:
-        side = SIDES[letter == "B"]
-        answer = _ask(workers, side, {**message, "op": "turn"}, case)
-        if isinstance(answer, Break):
-            return [answer]
-        if wrong := [value for value in answer["samples"] if not _possible(value, case.unit)]:
-            return [_break(side, case, "failed", f"it answered {wrong[0]!r}, which can't be compared", [])]
-        turns[side].append(answer["samples"])
-        notes[side] = answer["notes"]
-        sensors.append(answer["sensors"])
+    rounds = 1 if is_counted(case.unit) else ROUNDS_MOST
+    while not order or (len(order) < 4 * rounds and clock() - began < PAIR_S):
+        # Drawn anew each time: whatever the first turn costs falls on both sides alike.
+        drawn = draw.choice(("ABBA", "BAAB"))
+        order += drawn
+        for letter in drawn[:2] if is_counted(case.unit) else drawn:
+            side = SIDES[letter == "B"]
+            answer = _ask(workers, side, {**message, "op": "turn"}, case)
+            if isinstance(answer, Break):
+                return [answer]
+            if wrong := [value for value in answer["samples"] if not _possible(value, case.unit)]:
+                return [
+                    _break(side, case, "failed", f"it answered {wrong[0]!r}, which can't be compared", [])
+                ]
+            turns[side].append(answer["samples"])
+            notes[side] = answer["notes"]
+            sensors.append(answer["sensors"])
     worst = quality.worst(sensors)
     reason = "" if is_counted(case.unit) else quality.of_pair(worst, control, quality.usual(usual))
     if control:
         usual.append(control)
     reading = PairReading(
         number, case.benchmark, case.version, list(case.params), case.unit, order, turns["base"], turns["head"],
-        started, round(time.monotonic() - began, 6), reason, control, notes, worst,
+        started, round(clock() - began, 6), reason, control, notes, worst,
     )  # fmt: skip
     return [reading]
 

@@ -87,7 +87,10 @@ def in_queue(sensors: Look) -> bool:
 
 
 def worst(looks: Sequence[Look]) -> Look:
-    """The looks around the turns of one pair as one: growth added up, states at their worst."""
+    """The looks around the turns of one pair as one: growth added up, states at their worst.
+
+    The time that was had is that of a turn which a quarter of them did worse than: a pair bears a few slow turns.
+    """
     if not looks:
         return {}
     merged: Look = {}
@@ -99,8 +102,9 @@ def worst(looks: Sequence[Look]) -> Look:
             merged[key] = (
                 min(values) if key in ("available_bytes", "cpu_mhz", "allowed_cores") else max(values)
             )
-    # The two belong together: the turn that waited most, not the least of one and the most of another.
-    turn = max(looks, key=lambda look: (in_queue(look), -look.get("own_busy_cores", 1.0)))
+    # Own and others' time belong together: of one turn, not the least of one and the most of another.
+    waiting = sorted(looks, key=lambda look: (not in_queue(look), look.get("own_busy_cores", 1.0)))
+    turn = waiting[len(waiting) // 4]
     return {**merged, **{key: turn[key] for key in ("own_busy_cores", "others_busy_cores") if key in turn}}
 
 

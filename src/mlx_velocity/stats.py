@@ -95,7 +95,10 @@ def location(numbers: Sequence[float]) -> Location:
     values = np.asarray(numbers, dtype=float)
     size = len(values)
     middle = float(np.median(values))
-    scale = 1.4826 * float(np.median(np.abs(values - middle)))
+    deviations = np.abs(values - middle)
+    # A majority that agrees by chance must not make outliers of the rest: 0.39 is 0.5 / 1.2816, so for
+    # Gaussian numbers this floor is half of the usual scale.
+    scale = max(1.4826 * float(np.median(deviations)), 0.39 * float(np.quantile(deviations, 0.8)))
     if scale == 0:
         # More than half are equal: nothing to be robust against.
         return Location(float(values.mean()), float(values.std(ddof=1)) / math.sqrt(size), size - 1)

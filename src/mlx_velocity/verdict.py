@@ -1,8 +1,9 @@
 """When two sides differ, when they are shown to be equal, and when to go on measuring.
 
 The unit of evidence is a *pair*: one launch of each side, alive at the same time, whose turns
-alternate base, head, head, base (or the other way round, drawn at random). A pair gives one number,
-the logarithm of the ratio of the sides' faster turns: what disturbs a computer only ever adds time.
+alternate base, head, head, base (or the other way round, drawn at random), once or a few times. A pair
+gives one number, the logarithm of the ratio of the sides' faster turns: what disturbs a computer only
+ever adds time.
 Pairs are independent, launch bias included; samples within a launch are not.
 
 docs/verdicts.md explains the choices and shows error rates.
@@ -59,6 +60,8 @@ class Evidence:
     """head / base with the interval of the last look; None before the first one."""
     p: float
     """Chance of such a difference between equal sides, all looks so far counted."""
+    slower: bool
+    """Whether the head was the slower side at the look that says most."""
     equivalent: bool
     """Whether a look showed the whole interval within the threshold."""
     pairs: int
@@ -66,23 +69,30 @@ class Evidence:
 
 
 def effect(pair: Pair) -> float:
-    """Logarithm of head / base of a pair: its faster turns."""
-    return math.log(min(pair.head) / min(pair.base))
+    """Logarithm of head / base of a pair: the faster half of each side's turns, which must be above zero."""
+    return _fast(pair.head) - _fast(pair.base)
+
+
+def _fast(turns: Sequence[float]) -> float:
+    """Mean logarithm of the faster half of some turns: of two, the faster one."""
+    return statistics.fmean(map(math.log, sorted(turns)[: max(1, len(turns) // 2)]))
 
 
 def evidence(pairs: Sequence[Pair], rule: Rule) -> Evidence:
     """Look at the pairs of a case as often as the rule says; stop where equality is shown."""
     effects = [effect(pair) for pair in pairs]
-    p, ratio, used = 1.0, None, 0
+    p, slower, ratio, used = 1.0, False, None, 0
     for count, share in rule.looks:
         if count > len(effects):
             break
         location = stats.location(effects[:count])
-        p, used = min(p, location.p / share), count
+        if location.p / share < p:
+            p, slower = location.p / share, location.value > 0
+        used = count
         ratio = location.ratio(1 - rule.error_rate * share)
         if 1 / (1 + rule.threshold) < ratio.low and ratio.high < 1 + rule.threshold:
-            return Evidence(ratio, p, True, used)
-    return Evidence(ratio, min(1.0, p), False, used)
+            return Evidence(ratio, p, slower, True, used)
+    return Evidence(ratio, p, slower, False, used)
 
 
 def decide(found: Mapping[Key, Evidence], rule: Rule) -> dict[Key, Verdict]:
@@ -90,17 +100,17 @@ def decide(found: Mapping[Key, Evidence], rule: Rule) -> dict[Key, Verdict]:
 
     Benjamini and Hochberg (1995) keep the expected share of false changes among the reported ones
     at the rule's error rate. Values of p only fall while pairs are added, so a case that was called
-    changed stays so.
+    changed stays so as long as it gets no more pairs.
     """
     if not found:
         return {}
-    adjusted = false_discovery_control([min(1.0, item.p) for item in found.values()], method="bh")
+    adjusted = false_discovery_control([item.p for item in found.values()], method="bh")
     verdicts: dict[Key, Verdict] = {}
     for (key, item), p in zip(found.items(), adjusted, strict=True):
         if item.equivalent:
             verdicts[key] = "unchanged"
         elif item.ratio is not None and p <= rule.error_rate:
-            verdicts[key] = "regressed" if item.ratio.value > 1 else "improved"
+            verdicts[key] = "regressed" if item.slower else "improved"
         else:
             verdicts[key] = "inconclusive"
     return verdicts
@@ -131,8 +141,8 @@ def next_look(pairs: int, rule: Rule) -> int | None:
 
 
 def typical(pairs: Sequence[Pair]) -> tuple[float, float]:
-    """The usual turn of each side in seconds: medians over pairs of the faster turn."""
+    """The usual turn of each side in seconds: medians over pairs of the faster turns."""
     return (
-        statistics.median(min(pair.base) for pair in pairs),
-        statistics.median(min(pair.head) for pair in pairs),
+        math.exp(statistics.median(_fast(pair.base) for pair in pairs)),
+        math.exp(statistics.median(_fast(pair.head) for pair in pairs)),
     )
