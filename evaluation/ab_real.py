@@ -52,14 +52,19 @@ def main() -> int:
     )
     parser.add_argument("part", choices=RUNS)
     parser.add_argument("--runs", type=int, help="comparisons of each kind (aa: of four cases each)")
-    parser.add_argument("--work", type=Path, default=Path(".asv/ab"), help="folder of repository and results")
+    parser.add_argument("--work", type=Path, default=Path(".asv/ab"), help="folder of the planted repository")
+    parser.add_argument(
+        "--results", type=Path, default=Path(__file__).parent / "results", help="folder of rows"
+    )
     parser.add_argument("--quick", action="store_true", help="one run of the smallest kind; judges nothing")
     options = parser.parse_args()
     options.runs = 1 if options.quick else options.runs or RUNS[options.part]
     work = options.work.resolve()
     work.mkdir(parents=True, exist_ok=True)
     track = make_track(work)
-    store = work / f"{options.part}.jsonl"
+    # A quick run leaves no rows among those that count.
+    store = (work if options.quick else options.results) / f"ab_{options.part}.jsonl"
+    store.parent.mkdir(parents=True, exist_ok=True)
     wanted = list(kinds(options.part))[: 1 if options.quick else None]
     for number in range(options.runs):
         for kind in wanted:

@@ -242,7 +242,8 @@ def _pair(
     """One case in one pair of launches: ready on both sides, then turn about."""
     message = scheduler.measure_message(track, case)
     breaks: list[PairReading | Break] = []
-    for side in SIDES:
+    # By lot too: whoever is started and warmed up second finds another machine.
+    for side in draw.sample(SIDES, 2):
         failed = _ask(workers, side, {**message, "op": "warm"}, case)
         if isinstance(failed, Break):
             breaks.append(failed)
