@@ -61,7 +61,8 @@ def main() -> int:
     options.runs = 1 if options.quick else options.runs or RUNS[options.part]
     work = options.work.resolve()
     work.mkdir(parents=True, exist_ok=True)
-    track = make_track(work)
+    budget = Budget(samples=8 if options.quick else None)
+    track = make_track(work, budget)
     # A quick run leaves no rows among those that count.
     store = (work if options.quick else options.results) / f"ab_{options.part}.jsonl"
     store.parent.mkdir(parents=True, exist_ok=True)
@@ -69,7 +70,7 @@ def main() -> int:
     for number in range(options.runs):
         for kind in wanted:
             if not any(row["kind"] == kind and row["run"] == number for row in rows(store)):
-                for row in one(options.part, kind, track):
+                for row in one(options.part, kind, track, budget):
                     with store.open("a", encoding="utf-8") as stream:
                         stream.write(json.dumps({"kind": kind, "run": number, **row}) + "\n")
                     print(f"  {number:3} {kind:22} {row['case']:55} {row['verdict']:13} {row['ratio'] or 0:.4f} "
@@ -84,17 +85,19 @@ def kinds(part: str) -> list[str]:
     return ["equal"] if part == "aa" else list(PLANTED)
 
 
-def one(part: str, kind: str, track: tracks.Track) -> list[dict[str, Any]]:
+def one(part: str, kind: str, track: tracks.Track, budget: Budget) -> list[dict[str, Any]]:
     """One comparison of a kind: a row per case."""
     head = "base" if kind.startswith("equal") else kind.split(" ")[0]
     if part == "asv":
         return asv_continuous(track, head)
     bench = AA_CASES if part == "aa" else PLANTED_CASES if part == "planted" else DECODE
     disturb = kind.split(" ")[-2] if part == "disturbed" else None
-    return compare(track, head, bench, disturb)
+    return compare(track, head, bench, disturb, budget)
 
 
-def compare(track: tracks.Track, head: str, bench: str, disturb: str | None) -> list[dict[str, Any]]:
+def compare(
+    track: tracks.Track, head: str, bench: str, disturb: str | None, budget: Budget
+) -> list[dict[str, Any]]:
     """What `mlx-velocity compare base HEAD` measures and decides, as a row per case."""
     began = time.monotonic()
     repo = str(track.conf.repo)
@@ -114,7 +117,7 @@ def compare(track: tracks.Track, head: str, bench: str, disturb: str | None) -> 
     with results.lock(track.work_dir, track.name, "evaluation"):
         try:
             interleave.compare(
-                track, (prepared[0], prepared[1]), control, subjects, RULE, Budget(), start_worker=start,
+                track, (prepared[0], prepared[1]), control, subjects, RULE, budget, start_worker=start,
                 record=kept.append, seed=time.time_ns() % 2**31, say=tell,
             )  # fmt: skip
         finally:
@@ -147,7 +150,7 @@ def row_of(subject: Subject, kept: list[PairReading | Break], wall_s: float) -> 
             "deviation": deviation, "wall_s": wall_s, "breaks": len(subject.breaks)}  # fmt: skip
 
 
-def make_track(work: Path) -> tracks.Track:
+def make_track(work: Path, budget: Budget) -> tracks.Track:
     """A track of the planted copies of mlx-lm, in the newest release's environment."""
     root = Path(__file__).resolve().parent.parent
     releases = tracks.load(root / tracks.CONFIG_NAME)
@@ -166,7 +169,7 @@ def make_track(work: Path) -> tracks.Track:
     track = tracks.load(work / tracks.CONFIG_NAME)
     seconds = work / "seconds_per_token"
     if not seconds.exists():
-        seconds.write_text(str(seconds_per_token(track)))
+        seconds.write_text(str(seconds_per_token(track, budget)))
     make_repository(
         work / "mlx-lm",
         package,
@@ -175,7 +178,7 @@ def make_track(work: Path) -> tracks.Track:
     return track
 
 
-def seconds_per_token(track: tracks.Track) -> float:
+def seconds_per_token(track: tracks.Track, budget: Budget) -> float:
     """What one decode step takes here, so that a share of it can be added."""
     print("calibrating …", flush=True)
     repo = str(track.conf.repo)
@@ -184,7 +187,7 @@ def seconds_per_token(track: tracks.Track) -> float:
     (case,) = cases.expand(benchmarks.values(), "tiny", DECODE, 120.0)
     subject = Subject(case)
     interleave.compare(
-        track, (prepared, prepared), None, [subject], RULE, Budget(samples=CALIBRATION_TURNS), start_worker=start,
+        track, (prepared, prepared), None, [subject], RULE, Budget(samples=budget.samples or CALIBRATION_TURNS), start_worker=start,
         record=lambda _: None, seed=1,
     )  # fmt: skip
     return verdict.typical(interleave.effects(subject.pairs))[0] / tokens_of(case)

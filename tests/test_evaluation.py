@@ -49,7 +49,21 @@ def is_positive(number: float) -> bool:
 
 def test_every_script_is_tested() -> None:
     scripts = {path.stem for path in EVALUATION.glob("*.py") if "__main__" in path.read_text("utf-8")}
-    assert scripts == set(PRINTED)
+    assert scripts == {*PRINTED, "ab_real"}
+
+
+@pytest.mark.network
+def test_real_comparisons_of_planted_changes(tmp_path: Path) -> None:
+    """A quick run plants a change in a copy of mlx-lm, compares it for real, and leaves its rows."""
+    command = [sys.executable, str(EVALUATION / "ab_real.py"), "planted", "--quick", "--work", str(tmp_path)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    timed, counted = [
+        json.loads(line) for line in (tmp_path / "ab_planted.jsonl").read_text("utf-8").splitlines()
+    ]
+    # Two pairs say nothing about time, and everything about bytes.
+    assert (timed["verdict"], timed["breaks"], timed["samples"]) == ("inconclusive", 0, 8)
+    assert (counted["verdict"], counted["breaks"]) == ("regressed", 0)
 
 
 @pytest.mark.network
