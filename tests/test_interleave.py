@@ -145,7 +145,7 @@ def test_turns_alternate(run: Callable[..., Ran]) -> None:
     """Both sides are warm before the first turn, and turns go base, head, head, base or the other way round."""
     machine = Machine(steady(0.1, 0.1))
     ran = run(machine, DECODE, control=None)
-    first = [(side, op) for side, op in machine.log if op != "hello"][:10]
+    first = [(side, op) for side, op in machine.log if op != "hello"][:14]
     assert sorted(first[:2]) == [("base", "warm"), ("head", "warm")]
     order = "".join("A" if side == "base" else "B" for side, _ in first[2:])
     assert order == ran.pairs[0].order
@@ -155,7 +155,7 @@ def test_turns_alternate(run: Callable[..., Ran]) -> None:
 def test_short_turns_are_repeated_within_a_pair(run: Callable[..., Ran]) -> None:
     """Starting launches costs more than a few turns, so short turns are taken several times, long ones once."""
     orders = [len(run(Machine(steady(s, s)), DECODE, control=None).pairs[0].order) for s in (0.001, 0.1, 1.0)]
-    assert orders == [4 * interleave.ROUNDS_MOST, 8, 4]
+    assert orders == [4 * interleave.ROUNDS_MOST, 12, 4]
 
 
 def test_both_sides_and_the_control_are_alive_at_once(run: Callable[..., Ran]) -> None:
@@ -210,8 +210,8 @@ def test_decided_cases_are_not_measured_again(run: Callable[..., Ran]) -> None:
 
 def test_the_budget_of_samples_ends_it(run: Callable[..., Ran]) -> None:
     """With a small budget nothing is decided, and it says so."""
-    ran = run(Machine(steady(0.1, 0.1)), DECODE, budget=Budget(samples=8))
-    assert [len(pair.base) for pair in ran.pairs] == [4, 4]
+    ran = run(Machine(steady(0.1, 0.1)), DECODE, budget=Budget(samples=12))
+    assert [len(pair.base) for pair in ran.pairs] == [6, 6]
     assert ran.verdicts()[DECODE.benchmark].verdict == "inconclusive"
 
 
@@ -224,7 +224,7 @@ def test_the_budget_of_time_ends_it(run: Callable[..., Ran]) -> None:
 def test_what_was_disturbed_is_measured_again(run: Callable[..., Ran]) -> None:
     """A pair that stood in a queue for its core is stored with its reason, does not count, and is repeated."""
     busy = {"own_busy_cores": 0.5, "others_busy_cores": 1.0, "allowed_cores": 1}
-    machine = Machine(steady(0.1, 0.1), sensors=lambda _side, turn: busy if 4 <= turn < 6 else {})
+    machine = Machine(steady(0.1, 0.1), sensors=lambda _side, turn: busy if 6 <= turn < 9 else {})
     ran = run(machine, DECODE)
     assert [bool(pair.disturbed) for pair in ran.pairs] == [False, True, *[False] * 5]
     found = ran.verdicts()[DECODE.benchmark]

@@ -31,7 +31,7 @@ PATIENCE = 6
 """Disturbed pairs in a row after which a case is given up: who disturbs does not go away by itself."""
 SPARE = 1.5
 """Launches at most, as a multiple of the pairs wanted: disturbed ones are measured again, not for ever."""
-PAIR_S = 0.5
+PAIR_S = 1.0
 """Turns of a case go on for this long in each pair: starting two launches costs more than a few turns."""
 ROUNDS_MOST = 6
 """Times that ABBA is run through in a pair at most."""
