@@ -22,7 +22,7 @@ from mlx_velocity.probe import profiles
 PLANTED = {"plus-2": 0.02, "plus-3": 0.03, "plus-5": 0.05, "plus-10": 0.10}
 """Branch → share of a decode step's time that is added to it."""
 KEPT_BYTES = 5_000_000
-CALIBRATION_TURNS = 60
+CALIBRATION_SAMPLES = 24
 AUTHOR = git.Actor("mlx-velocity", "mlx-velocity@example.invalid")
 DATE = "2026-01-01T00:00:00"
 

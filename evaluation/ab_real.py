@@ -24,7 +24,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from ab_planted import CALIBRATION_TURNS, PLANTED, asv_continuous, hog, make_repository
+from ab_planted import CALIBRATION_SAMPLES, PLANTED, asv_continuous, hog, make_repository
 from scipy.stats import beta
 
 from mlx_velocity import cases, interleave, records, results, scheduler, sides, tracks, verdict
@@ -187,7 +187,7 @@ def seconds_per_token(track: tracks.Track, budget: Budget) -> float:
     (case,) = cases.expand(benchmarks.values(), "tiny", DECODE, 120.0)
     subject = Subject(case)
     interleave.compare(
-        track, (prepared, prepared), None, [subject], RULE, Budget(samples=budget.samples or CALIBRATION_TURNS), start_worker=start,
+        track, (prepared, prepared), None, [subject], RULE, Budget(samples=budget.samples or CALIBRATION_SAMPLES), start_worker=start,
         record=lambda _: None, seed=1,
     )  # fmt: skip
     return verdict.typical(interleave.effects(subject.pairs))[0] / tokens_of(case)

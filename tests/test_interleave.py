@@ -210,8 +210,8 @@ def test_decided_cases_are_not_measured_again(run: Callable[..., Ran]) -> None:
 
 def test_the_budget_of_samples_ends_it(run: Callable[..., Ran]) -> None:
     """With a small budget nothing is decided, and it says so."""
-    ran = run(Machine(steady(0.1, 0.1)), DECODE, budget=Budget(samples=12))
-    assert [len(pair.base) for pair in ran.pairs] == [6, 6]
+    ran = run(Machine(steady(0.1, 0.1)), DECODE, budget=Budget(samples=8))
+    assert len(ran.pairs) == 4
     assert ran.verdicts()[DECODE.benchmark].verdict == "inconclusive"
 
 
@@ -347,3 +347,44 @@ def test_a_time_that_cannot_be_is_a_failure(run: Callable[..., Ran], value: Any)
     found = run(Machine(speed), PREFILL).verdicts()[PREFILL.benchmark]
     assert found.broken == "head"
     assert "can't be compared" in found.warnings[0]
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_what_fails_on_both_sides_in_its_turn_is_nobodys_fault(run: Callable[..., Ran], seed: int) -> None:
+    """Whichever side has the first turn, a case that fails on both is not called broken."""
+
+    def speed(_side: str, _name: str, turn: int) -> Any:
+        return WorkerError("ValueError: nowhere") if turn >= 0 else 0.1
+
+    found = run(Machine(speed), PREFILL, seed=seed).verdicts()[PREFILL.benchmark]
+    assert (found.verdict, found.broken, len(found.warnings)) == ("incomparable", None, 2)
+
+
+def test_a_worker_that_dies_once_is_not_a_finding(run: Callable[..., Ran]) -> None:
+    """A case that worked before gets another launch; the death is said beside its verdict."""
+    deaths = iter([True])
+
+    def speed(side: str, _name: str, turn: int) -> Any:
+        if side == "head" and turn == 20 and next(deaths, False):
+            return WorkerError("exit -9 (SIGKILL)", -9, [])
+        return 0.1 * jitter(side, turn)
+
+    found = run(Machine(speed), DECODE).verdicts()[DECODE.benchmark]
+    assert (found.verdict, found.broken, found.pairs) == ("unchanged", None, 6)
+    assert any("once on head: exit -9" in warning for warning in found.warnings)
+
+
+def test_a_worker_that_dies_again_is_a_finding(run: Callable[..., Ran]) -> None:
+    """A case that fails twice on one side is broken there, though it worked at first."""
+
+    def speed(side: str, _name: str, turn: int) -> Any:
+        return WorkerError("exit -9 (SIGKILL)") if side == "head" and turn > 20 else 0.1 * jitter(side, turn)
+
+    found = run(Machine(speed), DECODE).verdicts()[DECODE.benchmark]
+    assert (found.verdict, found.broken) == ("incomparable", "head")
+
+
+def test_too_few_launches_say_nothing_about_bytes(run: Callable[..., Ran]) -> None:
+    """Bytes too take three pairs of launches before anything is said of them."""
+    found = run(Machine(steady_bytes(1000, 2000)), MEMORY, budget=Budget(samples=2)).verdicts()
+    assert found[MEMORY.benchmark].verdict == "inconclusive"

@@ -29,7 +29,7 @@ def expand(
     Raises InputError for a broken pattern, or where nothing is left.
     """
     check_profile(profile)
-    wanted = _compile(pattern)
+    wanted = compile_pattern(pattern)
     cases = [
         case
         for benchmark in benchmarks
@@ -52,12 +52,13 @@ def check_profile(profile: str) -> None:
 
 def every(benchmarks: Iterable[Benchmark], pattern: str | None, default_timeout_s: float) -> list[Case]:
     """All cases whose label matches, in any profile; raises InputError for a broken pattern."""
-    wanted = _compile(pattern)
+    wanted = compile_pattern(pattern)
     found = (case for benchmark in benchmarks for case, _ in _cases(benchmark, default_timeout_s))
     return [case for case in found if wanted.search(case.label)]
 
 
-def _compile(pattern: str | None) -> re.Pattern[str]:
+def compile_pattern(pattern: str | None) -> re.Pattern[str]:
+    """What a user wants to see of the cases; everything for None. Raises InputError for a broken pattern."""
     try:
         return re.compile(pattern or "")
     except re.error as error:

@@ -13,6 +13,7 @@ from rich.markup import escape
 
 import mlx_velocity
 from mlx_velocity import tracks, units
+from mlx_velocity.errors import InputError, Interrupted
 from mlx_velocity.tracks import Track
 
 app = typer.Typer(
@@ -156,7 +157,9 @@ def compare(
     ] = 2.0,
     max_samples: Annotated[
         int | None,
-        typer.Option(min=2, help="Turns a side and case at most; by default as many as help (40 pairs)."),
+        typer.Option(
+            min=2, help="Samples a side and case at most, 2 a pair of launches; below 12 no time is decided."
+        ),
     ] = None,
     max_time: Annotated[str | None, typer.Option(help="Measure no longer than this: 90s, 10m, 1h.")] = None,
     force: Annotated[bool, typer.Option("--force", help="Compare equal code with itself.")] = False,
@@ -188,9 +191,14 @@ def compare(
     )  # fmt: skip
     found, clone = tracks.locate(config, track, repo, Path.cwd())
     loaded = tracks.load(found, clone, backend)
-    done = (command.stored if from_results else command.compare)(loaded, options, console)
+    if (markdown, json) == ("-", "-"):
+        raise InputError("Markdown and JSON can't both go to the terminal", "write one of them to a file")
+    try:
+        done = command.stored(loaded, options) if from_results else command.compare(loaded, options, console)
+    except KeyboardInterrupt:
+        raise Interrupted("interrupted", "nothing was measured yet; run the same again") from None
     command.show(done, options, markdown, json, console)
-    raise typer.Exit(130 if done.interrupted and not from_results else done.exit_code)
+    raise typer.Exit(130 if done.interrupted else done.exit_code)
 
 
 @app.command(

@@ -106,7 +106,7 @@ def default_branch(repo_path: str) -> str:
     with open_git(repo_path) as repo:
         names = [reference.name for reference in repo.references]
         for reference in repo.references:
-            if reference.name.endswith("/HEAD"):
+            if reference.name == "origin/HEAD":
                 target: Any = getattr(reference, "reference", reference)
                 return str(target.name)
         for name in ("origin/main", "origin/master", "main", "master"):

@@ -38,6 +38,8 @@ ROUNDS_MOST = 6
 CONTROL_EVERY_S = 1.0
 """The control's probe is read at most this often: it must not cost more than the cases."""
 CONTROL_TIMEOUT_S = 60.0
+USUAL = 15
+"""Readings of the control that say what is usual: a machine that changed for good is a new machine."""
 
 StartWorker = Callable[[Prepared], Worker]
 
@@ -47,12 +49,12 @@ class Budget:
     """When to stop though nothing is decided."""
 
     samples: int | None = None
-    """Turns a side and case; None for as many as the rule looks at."""
+    """Samples a side and case, two in each pair; None for as many as the rule looks at."""
     seconds: float | None = None
 
     def used(self, pairs: Sequence[PairReading]) -> bool:
-        """Whether the turns of these pairs are as many as there may be."""
-        return self.samples is not None and sum(len(pair.base) for pair in pairs) >= self.samples
+        """Whether these pairs are as many as there may be, however often their turns were repeated."""
+        return self.samples is not None and 2 * len(pairs) >= self.samples
 
 
 @dataclass(frozen=True)
@@ -78,7 +80,7 @@ class Subject:
     @property
     def over(self) -> bool:
         """Whether measuring it again is pointless."""
-        return bool(self.breaks) or self.disturbed_in_a_row >= PATIENCE
+        return is_broken(self.breaks, self.pairs) or self.disturbed_in_a_row >= PATIENCE
 
     def add(self, reading: PairReading | Break) -> None:
         """Take in what was measured."""
@@ -100,6 +102,16 @@ class Subject:
         return verdict.evidence(effects(self.pairs), rule)
 
 
+def is_broken(breaks: Sequence[Break], pairs: Sequence[PairReading]) -> bool:
+    """Whether a case can't be measured: it was skipped, never worked, or failed twice on one side.
+
+    A worker may be killed once for reasons of its own; where the case worked before, it gets another launch.
+    """
+    if not breaks or any(item.outcome == "skipped" for item in breaks):
+        return bool(breaks)
+    return not pairs or max(sum(item.side == side for item in breaks) for side in SIDES) > 1
+
+
 def is_counted(unit: str) -> bool:
     """Bytes are compared exactly, whatever the noise of their series; seconds never are."""
     return unit == metrics.BYTES.unit
@@ -116,7 +128,7 @@ def effects(pairs: Sequence[PairReading]) -> list[Pair]:
 
 def undecided(subjects: Sequence[Subject], rule: Rule, budget: Budget) -> list[Subject]:
     """The subjects that another pair of launches may still decide."""
-    timed = [item for item in subjects if not item.breaks and not item.counted]
+    timed = [item for item in subjects if not is_broken(item.breaks, item.pairs) and not item.counted]
     verdicts = verdict.decide({item.case.key: item.evidence(rule) for item in timed}, rule)
     left = []
     for item in subjects:
@@ -261,18 +273,17 @@ def _pair(
         order += drawn
         for letter in drawn[:2] if is_counted(case.unit) else drawn:
             side = SIDES[letter == "B"]
-            answer = _ask(workers, side, {**message, "op": "turn"}, case)
+            answer = _turn(workers, side, message, case)
             if isinstance(answer, Break):
-                return [answer]
-            if wrong := [value for value in answer["samples"] if not _possible(value, case.unit)]:
-                return [
-                    _break(side, case, "failed", f"it answered {wrong[0]!r}, which can't be compared", [])
-                ]
+                other = SIDES[letter == "A"]
+                # Failing on one side alone is a finding: the other one must have had its turn.
+                second = None if turns[other] else _turn(workers, other, message, case)
+                return [answer, second] if isinstance(second, Break) else [answer]
             turns[side].append(answer["samples"])
             notes[side] = answer["notes"]
             sensors.append(answer["sensors"])
     worst = quality.worst(sensors)
-    reason = "" if is_counted(case.unit) else quality.of_pair(worst, control, quality.usual(usual))
+    reason = "" if is_counted(case.unit) else quality.of_pair(worst, control, quality.usual(usual[-USUAL:]))
     if control:
         usual.append(control)
     reading = PairReading(
@@ -280,6 +291,15 @@ def _pair(
         started, round(clock() - began, 6), reason, control, notes, worst,
     )  # fmt: skip
     return [reading]
+
+
+def _turn(workers: Launches, side: SideName, message: dict[str, Any], case: Case) -> dict[str, Any] | Break:
+    answer = _ask(workers, side, {**message, "op": "turn"}, case)
+    if isinstance(answer, Break):
+        return answer
+    if wrong := [value for value in answer["samples"] if not _possible(value, case.unit)]:
+        return _break(side, case, "failed", f"it answered {wrong[0]!r}, which can't be compared", [])
+    return answer
 
 
 def _ask(workers: Launches, side: SideName, message: dict[str, Any], case: Case) -> dict[str, Any] | Break:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping, Sequence
 
 from mlx_velocity import interleave, quality, stats, verdict
@@ -37,6 +38,8 @@ def judge(
     for item in breaks:
         by_case.setdefault(_key(item), [])
         broken.setdefault(_key(item), []).append(item)
+    died = {key: items for key, items in broken.items() if not interleave.is_broken(items, by_case[key])}
+    broken = {key: items for key, items in broken.items() if key not in died}
     timed = {
         key: verdict.evidence(interleave.effects(found), rule)
         for key, found in by_case.items()
@@ -52,6 +55,9 @@ def judge(
             cases.append(_timed(key, found, timed[key], verdicts[key], known))
         else:
             cases.append(_counted(key, found, rule))
+        for item in died.get(key, []):
+            note = f"{item.outcome} once on {item.side}: {item.reason}"
+            cases[-1] = dataclasses.replace(cases[-1], warnings=(*cases[-1].warnings, note))
     said = quality.of_comparison([p.sensors for p in pairs], [p.control for p in pairs if p.control])
     if disturbed := sum(bool(pair.disturbed) for pair in pairs):
         said = [*said, f"{disturbed} of {len(pairs)} measurements were disturbed and set aside."]
@@ -87,7 +93,10 @@ def _counted(key: CaseKey, found: list[PairReading], rule: Rule) -> CaseVerdict:
     base, head = interleave.counts(found)
     decided, ratio = verdict.counted(base, head, rule)
     warnings = []
-    if decided == "inconclusive":
+    if len(found) < interleave.COUNTED_PAIRS:
+        decided = "inconclusive"
+        warnings.append(f"{len(found)} of {interleave.COUNTED_PAIRS} pairs of launches")
+    elif decided == "inconclusive":
         warnings.append("the launches of one side differ as much as the sides do")
     elif decided == "unchanged" and max(base) != max(head):
         warnings.append(f"{max(head) - max(base):+,.0f} {found[0].unit}, within the threshold")

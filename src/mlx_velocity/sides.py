@@ -34,12 +34,16 @@ class Target:
     """None for a working tree."""
     versions: dict[str, str]
     """Package → version that replaces what the commit pins."""
+    left_from: str = ""
+    """The branch, where the commit is the one at which the head left it."""
 
     @property
     def subject(self) -> str:
         """What a reader sees beside the name."""
         if self.versions:
             return ", ".join(f"{package} {version}" for package, version in self.versions.items())
+        if self.left_from and self.commit:
+            return f"where the head left it, {self.commit.short}: {self.commit.subject}"
         return self.commit.subject if self.commit else "working tree"
 
 
@@ -67,7 +71,7 @@ def resolve(track: Track, repo_path: str, base: str, head: str, merge_base: bool
         commit = commits[index]
         if given[index]:
             commit = commits[1 - index] or _reference(track, repo_path, [item for item in given if item])
-        found.append(Target(name, commit, given[index]))
+        found.append(Target(name, commit, given[index], base if merge_base and index == 0 else ""))
     return found[0], found[1]
 
 
@@ -88,9 +92,17 @@ def prepare(
         if canonicalize_name(Requirement(pin).name) not in target.versions
     ]
     pins += [f"{package}=={version}" for package, version in target.versions.items()]
-    return environments.assemble(
-        track, pins, environments.lay_over(track, repo_path, target.commit.hash), say
-    )
+    named = [package for package in track.settings.overlay if canonicalize_name(package) in target.versions]
+    if named and len(named) < len(track.settings.overlay):
+        raise InputError("some of the track's packages are named as versions, others not", "name all or none")
+    if not track.settings.requirements and not track.settings.overlay:
+        raise InputError(
+            f"track {track.name} builds its commits, and versions replace what is built",
+            "compare two commits",
+        )
+    # A named version is installed; the commit's tree would hide it.
+    overlay = None if named else environments.lay_over(track, repo_path, target.commit.hash)
+    return environments.assemble(track, pins, overlay, say)
 
 
 def control(track: Track, say: Callable[[str], None] = lambda _: None) -> Prepared:
@@ -101,7 +113,16 @@ def control(track: Track, say: Callable[[str], None] = lambda _: None) -> Prepar
 
 def same(base: Prepared, head: Prepared) -> bool:
     """Whether both sides would measure exactly the same code."""
-    return base.path == head.path and base.overlay == head.overlay
+    return base.path == head.path and _contents(base.overlay) == _contents(head.overlay)
+
+
+def _contents(tree: Path | None) -> dict[str, bytes]:
+    files = tree.rglob("*") if tree else []
+    return {
+        str(path.relative_to(tree)): path.read_bytes()
+        for path in files
+        if tree and path.is_file() and "__pycache__" not in path.parts
+    }
 
 
 def _versions(name: str) -> dict[str, str]:
@@ -113,10 +134,10 @@ def _versions(name: str) -> dict[str, str]:
             wanted = Requirement(part.strip())
         except InvalidRequirement as error:
             raise InputError(f"'{part}' names no version", "write mlx==0.31.2 or mlx-lm==0.31.1") from error
-        (version, *more) = [item.version for item in wanted.specifier if item.operator == "=="]
-        if more or version.endswith("*"):
+        pins = [item.version for item in wanted.specifier if item.operator == "=="]
+        if len(pins) != 1 or len(wanted.specifier) != 1 or pins[0].endswith("*") or wanted.url:
             raise InputError(f"'{part}' names no single version", "write mlx==0.31.2 or mlx-lm==0.31.1")
-        found[canonicalize_name(wanted.name)] = version
+        found[canonicalize_name(wanted.name)] = pins[0]
     return found
 
 

@@ -120,19 +120,18 @@ def counted(base: Sequence[float], head: Sequence[float], rule: Rule) -> tuple[V
     """The verdict on exact numbers, one or more from each launch: bytes, counts.
 
     A side is the highest of its launches, since an allocator that frees late never shows too much.
-    Where launches of one side differ so much that the sides overlap, nothing is decided.
+    Where launches of one side differ as much as the sides lie apart, nothing is decided.
     """
     top = [max(side) for side in (base, head)]
     ratio = stats.exact(*top)
     if top[0] == top[1]:
         return "unchanged", ratio or stats.Ratio(1.0, 1.0, 1.0, 1.0)
-    if ratio is None:
-        return ("regressed" if top[1] > top[0] else "improved"), None
-    if 1 / (1 + rule.threshold) < ratio.value < 1 + rule.threshold:
+    if ratio is not None and 1 / (1 + rule.threshold) < ratio.value < 1 + rule.threshold:
         return "unchanged", ratio
-    if max(min(base), min(head)) <= min(top):
+    gap = max(min(base), min(head)) - min(top)
+    if gap <= max(max(side) - min(side) for side in (base, head)):
         return "inconclusive", ratio
-    return ("regressed" if ratio.value > 1 else "improved"), ratio
+    return ("regressed" if top[1] > top[0] else "improved"), ratio
 
 
 def next_look(pairs: int, rule: Rule) -> int | None:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
+import dataclasses
 import secrets
+import statistics
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -89,6 +92,7 @@ def compare(track: tracks.Track, options: CompareOptions, console: Console) -> C
             options.rule.error_rate, options.seed if options.seed is not None else secrets.randbelow(2**31),
             *(_side(target, side) for target, side in zip(targets, prepared, strict=True)),
         )  # fmt: skip
+        control = _control(track, options)
         path = comparisons.path_for(folder / FOLDER, header)
         comparisons.append(path, [header])
         kept: list[PairReading | Break] = []
@@ -105,7 +109,6 @@ def compare(track: tracks.Track, options: CompareOptions, console: Console) -> C
                 f"{folder.name} ({backend}).",
                 highlight=False,
             )
-        control = _control(track, options, console)
         interrupted = False
         try:
             with CompareProgress(console, options.quiet) as progress:
@@ -115,14 +118,14 @@ def compare(track: tracks.Track, options: CompareOptions, console: Console) -> C
                 )  # fmt: skip
         except KeyboardInterrupt:
             interrupted = True
+        wall_s = time.monotonic() - began
+        comparisons.append(path, [End(round(wall_s, 3), interrupted)])
     pairs = [item for item in kept if isinstance(item, PairReading)]
     breaks = [item for item in kept if isinstance(item, Break)]
-    wall_s = time.monotonic() - began
-    comparisons.append(path, [End(round(wall_s, 3), interrupted)])
     return judge.judge(header, pairs, breaks, tokens(cases, benchmarks), wall_s, interrupted)
 
 
-def stored(track: tracks.Track, options: CompareOptions, console: Console) -> Comparison:
+def stored(track: tracks.Track, options: CompareOptions) -> Comparison:
     """The newest stored comparison (of the named sides, where they are named); measures nothing.
 
     Raises InputError where there is none, or it can't be read.
@@ -133,26 +136,38 @@ def stored(track: tracks.Track, options: CompareOptions, console: Console) -> Co
             found = comparisons.read(path)
         except InputError as error:
             # One broken file must not hide the good ones before it.
-            console.print(f"[yellow]passed over[/] {escape(str(error))}", highlight=False)
+            _warn("passed over", str(error))
             continue
         header = found.header
+        if not found.pairs and not found.breaks:
+            continue
         if options.base in (None, header.base.name) and options.head in (None, header.head.name):
-            benchmarks = case_list.load(track)
-            cases = case_list.every(benchmarks.values(), options.bench, 0.0)
-            keys = {(case.benchmark, case.params) for case in cases}
-            pairs = [item for item in found.pairs if (item.benchmark, tuple(item.params)) in keys]
-            breaks = [item for item in found.breaks if (item.benchmark, tuple(item.params)) in keys]
             for _, reason in found.bad:
-                console.print(
-                    f"[yellow]a line of {path.name} is not readable[/]: {escape(reason)}", highlight=False
-                )
+                _warn(f"a line of {path.name} is not readable", reason)
             wall_s = found.end.wall_s if found.end else sum(pair.duration_s for pair in found.pairs)
             interrupted = found.end is None or found.end.interrupted
-            return judge.judge(header, pairs, breaks, tokens(cases, benchmarks), wall_s, interrupted)
-    named = f" of {options.base} and {options.head}" if options.base else ""
+            done = judge.judge(header, found.pairs, found.breaks, _known_tokens(track), wall_s, interrupted)
+            # Judged as it was measured, all cases together; shown in part.
+            wanted = case_list.compile_pattern(options.bench)
+            return dataclasses.replace(done, cases=[case for case in done.cases if wanted.search(case.label)])
+    named = "".join(f" of {name}" for name in (options.base, options.head) if name)
     raise InputError(
         f"no comparison{named} is stored in {folder.parent.name}/{FOLDER}", "measure one: leave out --from-results"
     )  # fmt: skip
+
+
+def _known_tokens(track: tracks.Track) -> dict[tuple[str, tuple[str, ...]], int]:
+    try:
+        benchmarks = case_list.load(track)
+    except InputError:
+        # Only the view in tokens/s is lost.
+        return {}
+    return tokens(case_list.every(benchmarks.values(), None, 0.0), benchmarks)
+
+
+def _warn(what: str, why: str) -> None:
+    """Beside the output, not in it: that may be JSON."""
+    Console(stderr=True).print(f"[yellow]{escape(what)}[/]: {escape(why)}", highlight=False)
 
 
 def tokens(
@@ -220,15 +235,16 @@ def _prepare(
                 ready.append(sides.prepare(track, repo_path, target))
             except EnvironmentFailure as error:
                 problems.append(error)
-                console.print(
-                    f"[red]{escape(target.name)} has no environment[/]: {escape(error.message)}",
-                    highlight=False,
-                )
+                _warn(f"{target.name} has no environment", error.message)
     if not problems:
         return ready[0], ready[1]
     if ready and not options.quiet:
-        _alone(track, ready[0], start, profile, options, console)
-    raise MeasurementError(problems[0].message, "nothing was compared")
+        with contextlib.suppress(VelocityError):
+            _alone(track, ready[0], start, profile, options, console)
+    raise MeasurementError(
+        f"{units.count(len(problems), 'side')} of the comparison can't be measured: {problems[0].message}",
+        "name another commit or version",
+    )
 
 
 def _alone(
@@ -241,18 +257,17 @@ def _alone(
 ) -> None:
     """One launch of the side that works, as numbers without a verdict."""
     _, cases = _cases(track, prepared, profile, options)
-    worker = start(prepared)
-    try:
-        scheduler.open_launch(worker, prepared)
-        for case in cases:
-            answer = worker.request(scheduler.measure_message(track, case), case.timeout_s)
-            if "samples" in answer:
-                middle = sorted(answer["samples"])[len(answer["samples"]) // 2]
-                console.print(f"  {escape(case.label)}: {units.quantity(middle, case.unit)}", highlight=False)
-    except WorkerError as error:
-        console.print(f"  the other side failed too: {escape(error.reason)}", highlight=False)
-    finally:
-        worker.close()
+    for case in cases:
+        try:
+            with contextlib.closing(start(prepared)) as worker:
+                scheduler.open_launch(worker, prepared)
+                answer = worker.request(scheduler.measure_message(track, case), case.timeout_s)
+        except WorkerError as error:
+            console.print(f"  {escape(case.label)}: {escape(error.reason)}", highlight=False)
+            continue
+        if "samples" in answer:
+            middle = statistics.median(answer["samples"])
+            console.print(f"  {escape(case.label)}: {units.quantity(middle, case.unit)}", highlight=False)
 
 
 def _cases(
@@ -269,17 +284,13 @@ def _cases(
     return benchmarks, case_list.expand(benchmarks.values(), profile, options.bench, timeout_s)
 
 
-def _control(track: tracks.Track, options: CompareOptions, console: Console) -> Prepared | None:
+def _control(track: tracks.Track, options: CompareOptions) -> Prepared | None:
     if not options.control:
         return None
     try:
-        with console.status("environment of the control …"):
-            return sides.control(track)
+        return sides.control(track)
     except VelocityError as error:
-        console.print(
-            f"[yellow]no control[/]: {escape(error.message)}; the machine is judged by its counters alone.",
-            highlight=False,
-        )
+        _warn("no control, the machine is judged by its counters alone", error.message)
         return None
 
 
