@@ -186,6 +186,8 @@ def test_the_working_tree(compare: Callable[..., Said], project: Path) -> None:
         (("--from-results",), 2, "no comparison"),
         (("main", "slow", "--json", "-", "--markdown", "-"), 2, "both go to the terminal"),
         (("toy===1", "main"), 2, "names no"),
+        (("main", "slow", "--json", "benchmarks/speed.py/out.json"), 2, "can't be written"),
+        (("main", "slow", "--markdown", "benchmarks"), 2, "can't be written"),
     ],
 )  # fmt: skip
 def test_bad_input(compare: Callable[..., Said], arguments: tuple[str, ...], code: int, words: str) -> None:

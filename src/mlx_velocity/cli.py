@@ -193,6 +193,8 @@ def compare(
     loaded = tracks.load(found, clone, backend)
     if (markdown, json) == ("-", "-"):
         raise InputError("Markdown and JSON can't both go to the terminal", "write one of them to a file")
+    for target in (markdown, json):
+        command.check_target(target)
     try:
         done = command.stored(loaded, options) if from_results else command.compare(loaded, options, console)
     except KeyboardInterrupt:
