@@ -92,18 +92,6 @@ def test_each_look_uses_its_share() -> None:
         assert found.ratio.confidence == 1 - RULE.error_rate * share
 
 
-def test_next_look_goes_through_all() -> None:
-    """From no pair at all, the next look leads through every look and then ends."""
-    seen: list[int] = []
-    step = verdict.next_look(0, RULE)
-    while step is not None:
-        seen.append(step)
-        step = verdict.next_look(step, RULE)
-    assert seen == COUNTS
-    assert verdict.next_look(COUNTS[0] - 1, RULE) == COUNTS[0]
-    assert verdict.next_look(1000, RULE) is None
-
-
 @pytest.mark.parametrize("count", range(COUNTS[0]))
 def test_nothing_is_said_before_the_first_look(count: int) -> None:
     """However clear it seems, fewer pairs than the first look asks for decide nothing."""

@@ -31,7 +31,7 @@ class Side:
     subject: str
     environment: Environment
     modules: dict[str, str] = field(default_factory=dict)
-    """Version of each measured module, read in the worker."""
+    """Version of each measured module as installed; empty for one that is laid over the environment."""
 
 
 @dataclass(frozen=True)

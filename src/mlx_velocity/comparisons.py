@@ -112,10 +112,5 @@ def read(path: Path) -> Stored:
     return Stored(header, pairs, breaks, ends[-1] if ends else None, bad)
 
 
-def newest(folder: Path) -> Path | None:
-    """The comparison of a folder that began last; None where there is none."""
-    return max(folder.glob(f"*{SUFFIX}"), key=lambda path: path.name, default=None)
-
-
 def _side(data: dict[str, Any]) -> Side:
     return Side(**{**data, "environment": Environment(**data["environment"])})

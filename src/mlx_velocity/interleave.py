@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 import random
+import statistics
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -120,7 +121,7 @@ def is_counted(unit: str) -> bool:
 def effects(pairs: Sequence[PairReading]) -> list[Pair]:
     """The pairs as the rule wants them: the median of each turn's samples."""
     return [
-        Pair(tuple(map(_middle, pair.base)), tuple(map(_middle, pair.head)))
+        Pair(tuple(map(statistics.median, pair.base)), tuple(map(statistics.median, pair.head)))
         for pair in pairs
         if not pair.disturbed
     ]
@@ -156,15 +157,14 @@ def compare(
     seed: int,
     say: Callable[[Event], None] = lambda _: None,
     clock: Callable[[], float] = time.monotonic,
-) -> dict[SideName, dict[str, str]]:
+) -> None:
     """Measure pairs of launches until every subject is decided or the budget is used.
 
-    Each pair is handed to `record` as it comes, and added to its subject. Returns the versions of
-    the measured modules by side. A case that fails is recorded as a `Break`, and the rest goes on.
+    Each pair is handed to `record` as it comes, and added to its subject.
+    A case that fails is recorded as a `Break`, and the rest goes on.
     """
     draw, began = random.Random(seed), clock()
     launches = round(rule.most_pairs * SPARE)
-    modules: dict[SideName, dict[str, str]] = {}
     usual: list[dict[str, float]] = []
     for number in range(1, launches + 1):
         left = undecided(subjects, rule, budget)
@@ -180,8 +180,6 @@ def compare(
                 for reading in _pair(track, workers, subject.case, number, draw, usual, clock):
                     subject.add(reading)
                     record(reading)
-            modules.update(workers.modules)
-    return modules
 
 
 class Launches:
@@ -200,7 +198,6 @@ class Launches:
         self._workers: dict[str, Worker] = {}
         self._read_at: float | None = None
         self._reading: dict[str, float] = {}
-        self.modules: dict[SideName, dict[str, str]] = {}
 
     def __enter__(self) -> Launches:
         return self
@@ -216,10 +213,7 @@ class Launches:
         try:
             if who not in self._workers:
                 self._workers[who] = self._start(prepared)
-                opened = scheduler.open_launch(self._workers[who], prepared)
-                for side in SIDES:
-                    if who == side:
-                        self.modules[side] = opened.modules
+                scheduler.open_launch(self._workers[who], prepared)
             return self._workers[who].request(message, timeout_s)
         except WorkerError:
             if who in self._workers:
@@ -340,9 +334,3 @@ def _possible(value: Any, unit: str) -> bool:
 
 def _over(began: float, budget: Budget, clock: Callable[[], float]) -> bool:
     return budget.seconds is not None and clock() - began >= budget.seconds
-
-
-def _middle(samples: Sequence[float]) -> float:
-    ordered = sorted(samples)
-    half = len(ordered) // 2
-    return ordered[half] if len(ordered) % 2 else (ordered[half - 1] + ordered[half]) / 2

@@ -6,7 +6,7 @@ import dataclasses
 from collections.abc import Mapping, Sequence
 
 from mlx_velocity import interleave, quality, stats, verdict
-from mlx_velocity.comparison import Break, CaseVerdict, Comparison, Header, PairReading, SideName
+from mlx_velocity.comparison import Break, CaseVerdict, Comparison, Header, PairReading, SideName, Verdict
 from mlx_velocity.records import case_label
 from mlx_velocity.verdict import Rule
 
@@ -72,7 +72,7 @@ def _timed(
     key: CaseKey,
     found: list[PairReading],
     evidence: verdict.Evidence,
-    decided: verdict.Verdict,
+    decided: Verdict,
     tokens: int | None,
 ) -> CaseVerdict:
     used = [pair for pair in found if not pair.disturbed]

@@ -15,14 +15,14 @@ import math
 import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal, TypeVar
+from typing import TypeVar
 
 from scipy.stats import false_discovery_control
 
 from mlx_velocity import stats
+from mlx_velocity.comparison import Verdict
 from mlx_velocity.records import Pair
 
-Verdict = Literal["improved", "regressed", "unchanged", "inconclusive", "incomparable"]
 Key = TypeVar("Key")
 
 SPENDING = {6: 0.04, 8: 0.06, 10: 0.50, 12: 0.05, 15: 0.03, 20: 0.03, 28: 0.03, 40: 0.03}
@@ -132,11 +132,6 @@ def counted(base: Sequence[float], head: Sequence[float], rule: Rule) -> tuple[V
     if gap <= max(max(side) - min(side) for side in (base, head)):
         return "inconclusive", ratio
     return ("regressed" if top[1] > top[0] else "improved"), ratio
-
-
-def next_look(pairs: int, rule: Rule) -> int | None:
-    """The number of pairs at which a case is looked at next; None where it was looked at last."""
-    return next((count for count, _ in rule.looks if count > pairs), None)
 
 
 def typical(pairs: Sequence[Pair]) -> tuple[float, float]:

@@ -60,7 +60,6 @@ class CompareOptions:
     force: bool
     control: bool
     quiet: bool
-    seed: int | None = None
 
 
 def compare(track: tracks.Track, options: CompareOptions, console: Console) -> Comparison:
@@ -91,7 +90,7 @@ def compare(track: tracks.Track, options: CompareOptions, console: Console) -> C
         benchmarks, cases = _cases(track, prepared[0], profile, options)
         header = Header(
             track.name, folder.name, backend, profile, results.now(), options.rule.threshold,
-            options.rule.error_rate, options.seed if options.seed is not None else secrets.randbelow(2**31),
+            options.rule.error_rate, secrets.randbelow(2**31),
             *(_side(target, side) for target, side in zip(targets, prepared, strict=True)),
         )  # fmt: skip
         control = _control(track, options)
