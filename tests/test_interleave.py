@@ -145,7 +145,7 @@ def test_turns_alternate(run: Callable[..., Ran]) -> None:
     """Both sides are warm before the first turn, and turns go base, head, head, base or the other way round."""
     machine = Machine(steady(0.1, 0.1))
     ran = run(machine, DECODE, control=None)
-    first = [(side, op) for side, op in machine.log if op != "hello"][:14]
+    first = [(side, op) for side, op in machine.log if op != "hello"][: 2 + 20]
     assert sorted(first[:2]) == [("base", "warm"), ("head", "warm")]
     order = "".join("A" if side == "base" else "B" for side, _ in first[2:])
     assert order == ran.pairs[0].order
@@ -155,14 +155,15 @@ def test_turns_alternate(run: Callable[..., Ran]) -> None:
 def test_short_turns_are_repeated_within_a_pair(run: Callable[..., Ran]) -> None:
     """Starting launches costs more than a few turns, so short turns are taken several times, long ones once."""
     orders = [len(run(Machine(steady(s, s)), DECODE, control=None).pairs[0].order) for s in (0.001, 0.1, 1.0)]
-    assert orders == [4 * interleave.ROUNDS_MOST, 12, 4]
+    assert orders == [4 * interleave.ROUNDS_MOST, 20, 4]
 
 
 def test_both_sides_and_the_control_are_alive_at_once(run: Callable[..., Ran]) -> None:
-    """A pair of launches is three processes at the same time, and none is left when it ends."""
+    """A pair of launches is three processes at the same time, the third for all pairs, and none is left."""
     machine = Machine(steady(0.1, 0.1))
     run(machine, DECODE)
     assert machine.most_open == 3
+    assert machine.log.count(("control", "hello")) == 1
 
 
 def test_every_pair_is_a_new_launch(run: Callable[..., Ran]) -> None:
@@ -224,7 +225,7 @@ def test_the_budget_of_time_ends_it(run: Callable[..., Ran]) -> None:
 def test_what_was_disturbed_is_measured_again(run: Callable[..., Ran]) -> None:
     """A pair that stood in a queue for its core is stored with its reason, does not count, and is repeated."""
     busy = {"own_busy_cores": 0.5, "others_busy_cores": 1.0, "allowed_cores": 1}
-    machine = Machine(steady(0.1, 0.1), sensors=lambda _side, turn: busy if 6 <= turn < 9 else {})
+    machine = Machine(steady(0.1, 0.1), sensors=lambda _side, turn: busy if 10 <= turn < 15 else {})
     ran = run(machine, DECODE)
     assert [bool(pair.disturbed) for pair in ran.pairs] == [False, True, *[False] * 5]
     found = ran.verdicts()[DECODE.benchmark]

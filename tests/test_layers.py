@@ -92,7 +92,7 @@ LAYERS = {
     ),
     # What measures and asks the maths meanwhile when to stop; and what says how it ended.
     "comparing": Layer(
-        frozenset({"interleave", "judge"}),
+        frozenset({"interleave", "judge", "launches"}),
         frozenset({"words", "maths", "edges", "comparing"}),
     ),
     # A pure comparison of stored records: what the edges keep, seen with the maths.

@@ -18,10 +18,11 @@ from typing import Any
 from mlx_velocity import metrics, quality, results, scheduler, verdict
 from mlx_velocity.comparison import Break, PairReading, SideName
 from mlx_velocity.environments import Prepared
+from mlx_velocity.launches import Control, Launches, StartWorker
 from mlx_velocity.records import Case, Pair
 from mlx_velocity.tracks import Track
 from mlx_velocity.verdict import Rule
-from mlx_velocity.workers import Worker, WorkerError
+from mlx_velocity.workers import WorkerError
 
 SIDES: tuple[SideName, SideName] = ("base", "head")
 COUNTED_PAIRS = 3
@@ -32,17 +33,10 @@ PATIENCE = 6
 """Disturbed pairs in a row after which a case is given up: who disturbs does not go away by itself."""
 SPARE = 1.5
 """Launches at most, as a multiple of the pairs wanted: disturbed ones are measured again, not for ever."""
-PAIR_S = 1.0
-"""Turns of a case go on for this long in each pair: starting two launches costs more than a few turns."""
-ROUNDS_MOST = 6
+PAIR_S = 2.0
+"""Turns of a case go on for this long in each pair: about what starting two launches takes."""
+ROUNDS_MOST = 12
 """Times that ABBA is run through in a pair at most."""
-CONTROL_EVERY_S = 1.0
-"""The control's probe is read at most this often: it must not cost more than the cases."""
-CONTROL_TIMEOUT_S = 60.0
-USUAL = 15
-"""Readings of the control that say what is usual: a machine that changed for good is a new machine."""
-
-StartWorker = Callable[[Prepared], Worker]
 
 
 @dataclass(frozen=True)
@@ -164,76 +158,21 @@ def compare(
     A case that fails is recorded as a `Break`, and the rest goes on.
     """
     draw, began = random.Random(seed), clock()
-    launches = round(rule.most_pairs * SPARE)
-    usual: list[dict[str, float]] = []
-    for number in range(1, launches + 1):
-        left = undecided(subjects, rule, budget)
-        if not left or _over(began, budget, clock):
-            break
-        # Cases of one model stay together; every other launch goes backwards, against slow drift.
-        order = left[:: 1 if number % 2 else -1]
-        with Launches(sides, control, start_worker, clock) as workers:
-            for subject in order:
-                if _over(began, budget, clock):
-                    break
-                say(Event(number, len(subjects) - len(left), len(subjects), subject.case.label))
-                for reading in _pair(track, workers, subject.case, number, draw, usual, clock):
-                    subject.add(reading)
-                    record(reading)
-
-
-class Launches:
-    """The workers of one pair of launches, started when they are first needed."""
-
-    def __init__(
-        self,
-        sides: tuple[Prepared, Prepared],
-        control: Prepared | None,
-        start: StartWorker,
-        clock: Callable[[], float],
-    ) -> None:
-        self._prepared: dict[str, Prepared | None] = {"base": sides[0], "head": sides[1], "control": control}
-        self._start = start
-        self._clock = clock
-        self._workers: dict[str, Worker] = {}
-        self._read_at: float | None = None
-        self._reading: dict[str, float] = {}
-
-    def __enter__(self) -> Launches:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        for worker in self._workers.values():
-            worker.close()
-
-    def request(self, who: str, message: dict[str, Any], timeout_s: float) -> dict[str, Any]:
-        """The answer of a side's worker; raises WorkerError, after which a new one is started."""
-        prepared = self._prepared[who]
-        assert prepared is not None
-        try:
-            if who not in self._workers:
-                self._workers[who] = self._start(prepared)
-                scheduler.open_launch(self._workers[who], prepared)
-            return self._workers[who].request(message, timeout_s)
-        except WorkerError:
-            if who in self._workers:
-                self._workers.pop(who).close()
-            raise
-
-    def control(self) -> dict[str, float]:
-        """The fixed probe's times in seconds, at most a second old; empty without a control."""
-        now = self._clock()
-        if self._prepared["control"] is None:
-            return {}
-        if self._read_at is None or now - self._read_at >= CONTROL_EVERY_S:
-            try:
-                answer = self.request("control", {"op": "control"}, CONTROL_TIMEOUT_S)
-            except WorkerError:
-                # A control that can't run says nothing about the machine; the sides go on without it.
-                self._prepared["control"] = None
-                return {}
-            self._read_at, self._reading = now, answer["control"]
-        return self._reading
+    with Control(control, start_worker, clock) as fixed:
+        for number in range(1, round(rule.most_pairs * SPARE) + 1):
+            left = undecided(subjects, rule, budget)
+            if not left or _over(began, budget, clock):
+                break
+            # Cases of one model stay together; every other launch goes backwards, against slow drift.
+            order = left[:: 1 if number % 2 else -1]
+            with Launches({"base": sides[0], "head": sides[1]}, start_worker) as workers:
+                for subject in order:
+                    if _over(began, budget, clock):
+                        break
+                    say(Event(number, len(subjects) - len(left), len(subjects), subject.case.label))
+                    for reading in _pair(track, workers, subject.case, number, draw, fixed, clock):
+                        subject.add(reading)
+                        record(reading)
 
 
 def _pair(
@@ -242,7 +181,7 @@ def _pair(
     case: Case,
     number: int,
     draw: random.Random,
-    usual: list[dict[str, float]],
+    fixed: Control,
     clock: Callable[[], float],
 ) -> list[PairReading | Break]:
     """One case in one pair of launches: ready on both sides, then turn about."""
@@ -255,7 +194,7 @@ def _pair(
             breaks.append(failed)
     if breaks:
         return breaks
-    control = workers.control()
+    control, usual = fixed.read()
     started, began, order = results.now(), clock(), ""
     turns: dict[SideName, list[list[float]]] = {"base": [], "head": []}
     notes: dict[str, dict[str, Any]] = {}
@@ -277,9 +216,7 @@ def _pair(
             notes[side] = answer["notes"]
             sensors.append(answer["sensors"])
     worst = quality.worst(sensors)
-    reason = "" if is_counted(case.unit) else quality.of_pair(worst, control, quality.usual(usual[-USUAL:]))
-    if control:
-        usual.append(control)
+    reason = "" if is_counted(case.unit) else quality.of_pair(worst, control, usual)
     reading = PairReading(
         number, case.benchmark, case.version, list(case.params), case.unit, order, turns["base"], turns["head"],
         started, round(clock() - began, 6), reason, control, notes, worst,
