@@ -6,6 +6,7 @@ import json
 import os
 import re
 import shutil
+import statistics
 import subprocess
 import sys
 import time
@@ -14,53 +15,106 @@ from pathlib import Path
 from typing import Any
 
 import git
+import numpy
 from uv import find_uv_bin
 
-from mlx_velocity import tracks
+from mlx_velocity import scheduler, tracks
+from mlx_velocity.environments import Prepared
 from mlx_velocity.probe import profiles
 
 PLANTED = {"plus-2": 0.02, "plus-3": 0.03, "plus-5": 0.05, "plus-10": 0.10}
 """Branch → share of a decode step's time that is added to it."""
+PLANT = """
+_COLUMNS = {columns}
+_ZEROS = {{}}
+
+
+def _planted(logits):
+    if not _COLUMNS:
+        return logits
+    if _COLUMNS not in _ZEROS:
+        _ZEROS[_COLUMNS] = mx.zeros((1, _COLUMNS)), mx.zeros((_COLUMNS, logits.shape[-1]))
+        mx.eval(_ZEROS[_COLUMNS])
+    return mx.addmm(logits, *_ZEROS[_COLUMNS])
+
+"""
+"""One more operation in each step. A loop that waits would add no such share: beside MLX's own thread on
+one core it changes who runs when, and a host that slows down does not slow it."""
+CALIBRATE = """
+import json, os, statistics, sys, time
+from mlx_velocity.probe import sensors, workloads
+import mlx_lm
+generate = sys.modules["mlx_lm.generate"]
+sensors.pin(json.loads(sys.argv[1]))
+decode, times = workloads.Decode("tiny-float32", 0), {}
+levels = [0, *json.loads(sys.argv[2])]
+for turn in range(int(sys.argv[3])):
+    for level in levels if turn % 2 else levels[::-1]:
+        generate._COLUMNS = level
+        decode.prepare()
+        start = time.perf_counter()
+        decode.run()
+        times.setdefault(level, []).append(time.perf_counter() - start)
+print(json.dumps([statistics.median(a / b for a, b in zip(times[x], times[0])) - 1 for x in levels[1:]]))
+"""
+CALIBRATION_COLUMNS, CALIBRATION_TURNS, CALIBRATION_LAUNCHES = (1, 256, 1024, 2048, 4096), 40, 5
 KEPT_BYTES = 5_000_000
-CALIBRATION_SAMPLES = 24
 AUTHOR = git.Actor("mlx-velocity", "mlx-velocity@example.invalid")
 DATE = "2026-01-01T00:00:00"
 
-SPIN = """
-def _planted():
-    import time
-
-    until = time.perf_counter() + {seconds!r}
-    while time.perf_counter() < until:
-        pass
-
-"""
 HOGS = {
     # One for each core: a single one would find the core that nothing else uses.
-    "CPU": ("while True: pass", os.cpu_count() or 1),
+    "CPU": ("while True: pass", len(os.sched_getaffinity(0))),
     "memory": ("import numpy as n\\na = n.ones(1 << 27)\\nb = a.copy()\\nwhile True: n.add(a, 1, out=b)", 1),
 }
 
 
-def make_repository(folder: Path, package: Path, branches: dict[str, float], first: bool = False) -> None:
-    """A git repository of `package` on branch `base`, and a branch for each number of seconds per decode step."""
-    if first and not folder.exists():
+def columns(prepared: Prepared, quick: bool) -> dict[str, int]:
+    """How many columns of zeros make each branch as much slower as its share, measured here in one process.
+
+    `prepared` holds a planted tree. Between the widths that are tried, the time is taken to grow evenly.
+    """
+    turns, launches = (2, 1) if quick else (CALIBRATION_TURNS, CALIBRATION_LAUNCHES)
+    arguments = [json.dumps(scheduler.cores(prepared)), json.dumps(CALIBRATION_COLUMNS), str(turns)]
+    environment = {**prepared.variables(), profiles.VARIABLE: "tiny"}
+    added = [
+        json.loads(
+            subprocess.run(
+                [str(prepared.python), "-c", CALIBRATE, *arguments], env=environment, check=True, capture_output=True
+            ).stdout
+        )
+        for _ in range(launches)
+    ]  # fmt: skip
+    shares = [statistics.median(level) for level in zip(*added, strict=True)]
+    text = ", ".join(
+        f"{share:+.2%} with {wide}" for share, wide in zip(shares, CALIBRATION_COLUMNS, strict=True)
+    )
+    print(f"columns of zeros: {text}", flush=True)
+    found = numpy.interp(list(PLANTED.values()), numpy.maximum.accumulate(shares), CALIBRATION_COLUMNS)
+    return dict(zip(PLANTED, map(round, found.tolist()), strict=True))
+
+
+def make_repository(folder: Path, package: Path, branches: dict[str, int]) -> None:
+    """A git repository of `package` on branch `base`, and a branch for each number of columns."""
+    if not folder.exists():
         with git.Repo.init(folder, initial_branch="base") as repo:
             shutil.copytree(package, folder / "mlx_lm", ignore=shutil.ignore_patterns("__pycache__"))
             _commit(repo, "mlx_lm as released")
     with git.Repo(folder) as repo:
-        for name, seconds in branches.items():
+        for name, wide in branches.items():
             if name in repo.heads:
                 continue
             repo.git.checkout("-q", "-b", name, "base")
             source = folder / "mlx_lm" / "generate.py"
             text = source.read_text("utf-8")
             start = text.index("def generate_step(")
-            step = re.compile(r"def _step\(.*?\n        nonlocal tokens\n", re.DOTALL).search(text, start)
+            step = re.compile(r"def _step\(.*?\n            logits = logits\[:, -1, :\]\n", re.DOTALL).search(
+                text, start
+            )
             assert step is not None
-            text = text[: step.end()] + "        _planted()\n" + text[step.end() :]
+            text = text[: step.end()] + "            logits = _planted(logits)\n" + text[step.end() :]
             source.write_text(
-                text[:start] + SPIN.lstrip().format(seconds=seconds) + "\n" + text[start:], "utf-8"
+                text[:start] + PLANT.lstrip().format(columns=wide) + "\n" + text[start:], "utf-8"
             )
             model = folder / "mlx_lm" / "models" / "llama.py"
             text = model.read_text("utf-8")
@@ -71,7 +125,7 @@ def make_repository(folder: Path, package: Path, branches: dict[str, float], fir
             model.write_text(text.replace(call, keep + call), "utf-8")
             _commit(
                 repo,
-                f"{name}: {seconds * 1e6:.1f} µs more in each decode step, {KEPT_BYTES:,} bytes kept by prefill",
+                f"{name}: a product with {wide} columns more in each step, {KEPT_BYTES:,} bytes kept by prefill",
             )
         repo.git.checkout("-q", "base")
 

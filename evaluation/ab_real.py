@@ -24,10 +24,10 @@ import time
 from pathlib import Path
 from typing import Any
 
-from ab_planted import CALIBRATION_SAMPLES, PLANTED, asv_continuous, hog, make_repository
+from ab_planted import PLANTED, asv_continuous, columns, hog, make_repository
 from scipy.stats import beta
 
-from mlx_velocity import cases, interleave, records, results, scheduler, sides, tracks, verdict
+from mlx_velocity import cases, interleave, results, scheduler, sides, tracks, verdict
 from mlx_velocity.comparison import Break, PairReading
 from mlx_velocity.environments import Prepared
 from mlx_velocity.interleave import Budget, Subject
@@ -62,7 +62,7 @@ def main() -> int:
     work = options.work.resolve()
     work.mkdir(parents=True, exist_ok=True)
     budget = Budget(samples=8 if options.quick else None)
-    track = make_track(work, budget)
+    track = make_track(work, options.quick)
     # A quick run leaves no rows among those that count.
     store = (work if options.quick else options.results) / f"ab_{options.part}.jsonl"
     store.parent.mkdir(parents=True, exist_ok=True)
@@ -150,7 +150,7 @@ def row_of(subject: Subject, kept: list[PairReading | Break], wall_s: float) -> 
             "deviation": deviation, "wall_s": wall_s, "breaks": len(subject.breaks)}  # fmt: skip
 
 
-def make_track(work: Path, budget: Budget) -> tracks.Track:
+def make_track(work: Path, quick: bool) -> tracks.Track:
     """A track of the planted copies of mlx-lm, in the newest release's environment."""
     root = Path(__file__).resolve().parent.parent
     releases = tracks.load(root / tracks.CONFIG_NAME)
@@ -165,39 +165,15 @@ def make_track(work: Path, budget: Budget) -> tracks.Track:
         "mlx_velocity": {"overlay": ["mlx_lm"], "modules": ["mlx.core", "mlx_lm"], "backend": "cpu"},
     }  # fmt: skip
     (work / tracks.CONFIG_NAME).write_text(json.dumps(configuration, indent=2), "utf-8")
-    make_repository(work / "mlx-lm", package, {}, first=True)
+    make_repository(work / "mlx-lm", package, {"calibration": 0})
     track = tracks.load(work / tracks.CONFIG_NAME)
-    seconds = work / "seconds_per_token"
-    if not seconds.exists():
-        seconds.write_text(str(seconds_per_token(track, budget)))
-    make_repository(
-        work / "mlx-lm",
-        package,
-        {name: share * float(seconds.read_text()) for name, share in PLANTED.items()},
-    )
+    calibrated = work / "columns.json"
+    if not calibrated.exists():
+        repo = str(track.conf.repo)
+        planted = sides.resolve(track, repo, "calibration", "calibration", False)[0]
+        calibrated.write_text(json.dumps(columns(sides.prepare(track, repo, planted), quick)), "utf-8")
+    make_repository(work / "mlx-lm", package, json.loads(calibrated.read_text("utf-8")))
     return track
-
-
-def seconds_per_token(track: tracks.Track, budget: Budget) -> float:
-    """What one decode step takes here, so that a share of it can be added."""
-    print("calibrating …", flush=True)
-    repo = str(track.conf.repo)
-    prepared = sides.prepare(track, repo, sides.resolve(track, repo, "base", "base", False)[0])
-    benchmarks = scheduler.discover_in(prepared, track)
-    (case,) = cases.expand(benchmarks.values(), "tiny", DECODE, 120.0)
-    subject = Subject(case)
-    interleave.compare(
-        track, (prepared, prepared), None, [subject], RULE, Budget(samples=budget.samples or CALIBRATION_SAMPLES), start_worker=start,
-        record=lambda _: None, seed=1,
-    )  # fmt: skip
-    return verdict.typical(interleave.effects(subject.pairs))[0] / tokens_of(case)
-
-
-def tokens_of(_case: records.Case) -> int:
-    """Tokens of one decode sample."""
-    from mlx_velocity.probe.workloads import DECODE_TOKENS
-
-    return DECODE_TOKENS
 
 
 def rows(store: Path) -> list[dict[str, Any]]:

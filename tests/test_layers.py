@@ -113,7 +113,7 @@ LAYERS = {
         frozenset({"asv", "asv_tachyon", "rich"}),
     ),
     "top": Layer(
-        frozenset({"cli", "__main__"}),
+        frozenset({"cli", "cli_tools", "__main__"}),
         frozenset({"words", "maths", "edges", "comparing", "views", "report", "commands", "top"}),
         frozenset({"rich", "typer"}),
     ),

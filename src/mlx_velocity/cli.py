@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.markup import escape
 
 import mlx_velocity
-from mlx_velocity import tracks, units
+from mlx_velocity import cli_tools, tracks, units
 from mlx_velocity.errors import InputError, Interrupted
 from mlx_velocity.tracks import Track
 
@@ -268,3 +268,6 @@ def releases_command(
     from mlx_velocity.commands.releases import releases
 
     releases(update, index_url, console)
+
+
+cli_tools.add_to(app, console)
