@@ -16,9 +16,10 @@ from typing import Any
 
 import git
 import numpy
+from packaging.version import Version
 from uv import find_uv_bin
 
-from mlx_velocity import scheduler, tracks
+from mlx_velocity import requirements, scheduler, tracks
 from mlx_velocity.environments import Prepared
 from mlx_velocity.probe import profiles
 
@@ -46,6 +47,7 @@ from mlx_velocity.probe import sensors, workloads
 import mlx_lm
 generate = sys.modules["mlx_lm.generate"]
 sensors.pin(json.loads(sys.argv[1]))
+sensors.run_until_waiting()
 decode, times = workloads.Decode("tiny-float32", 0), {}
 levels = [0, *json.loads(sys.argv[2])]
 for turn in range(int(sys.argv[3])):
@@ -57,7 +59,7 @@ for turn in range(int(sys.argv[3])):
         times.setdefault(level, []).append(time.perf_counter() - start)
 print(json.dumps([statistics.median(a / b for a, b in zip(times[x], times[0])) - 1 for x in levels[1:]]))
 """
-CALIBRATION_COLUMNS, CALIBRATION_TURNS, CALIBRATION_LAUNCHES = (1, 256, 1024, 2048, 4096), 40, 5
+CALIBRATION_COLUMNS, CALIBRATION_TURNS, CALIBRATION_LAUNCHES = (1, 128, 256, 512, 1024), 40, 3
 KEPT_BYTES = 5_000_000
 AUTHOR = git.Actor("mlx-velocity", "mlx-velocity@example.invalid")
 DATE = "2026-01-01T00:00:00"
@@ -188,8 +190,10 @@ def _prepare_asv(folder: Path, track: tracks.Track, root: Path) -> None:
     subprocess.run(build, check=True)
     (wheel,) = (folder / "wheel").glob("*.whl")
     pins = {key: value[0] for key, value in track.conf.matrix["req"].items()}
-    requirements = f"mlx[cpu]=={pins['mlx']} mlx-lm=={pins['mlx-lm']} asv_runner psutil transformers<5.9"
-    (folder / "requirements.txt").write_text("\n".join(requirements.split(" ")) + "\n", "utf-8")
+    wanted = f"mlx[cpu]=={pins['mlx']} mlx-lm=={pins['mlx-lm']} asv_runner psutil"
+    (folder / "requirements.txt").write_text("\n".join(wanted.split(" ")) + "\n", "utf-8")
+    constraints = requirements.era_constraints(Version(pins["mlx-lm"]))
+    (folder / "constraints.txt").write_text(constraints, "utf-8")
     site = "{env_dir}/lib/python" + f"{sys.version_info.major}.{sys.version_info.minor}/site-packages"
     install = "in-dir={env_dir} python -m uv pip install --quiet --python {env_dir}/bin/python"
     # asv finds no cp: it looks for programs in the environment alone.
@@ -200,7 +204,7 @@ def _prepare_asv(folder: Path, track: tracks.Track, root: Path) -> None:
         "environment_type": "uv", "pythons": [f"{sys.version_info.major}.{sys.version_info.minor}"],
         "matrix": {"req": {"uv": [version("uv")]}}, "build_command": [], "uninstall_command": [],
         "install_command": [
-            f"{install} --requirements {folder / 'requirements.txt'}", f"{install} --no-deps {wheel}",
+            f"{install} --constraints {folder / 'constraints.txt'} --requirements {folder / 'requirements.txt'}", f"{install} --no-deps {wheel}",
             f"in-dir={{env_dir}} python {folder / 'put_mlx_lm.py'} {{build_dir}}/mlx_lm {site}/mlx_lm",
         ],
     }  # fmt: skip

@@ -153,7 +153,7 @@ def row_of(subject: Subject, kept: list[PairReading | Break], wall_s: float) -> 
 def make_track(work: Path, quick: bool) -> tracks.Track:
     """A track of the planted copies of mlx-lm, in the newest release's environment."""
     root = Path(__file__).resolve().parent.parent
-    releases = tracks.load(root / tracks.CONFIG_NAME)
+    releases = tracks.load(root / tracks.CONFIG_NAME, backend="cpu")
     repo = str(tracks.open_repo(releases)._path)
     newest = sides.prepare(releases, repo, sides.resolve(releases, repo, "main", "main", False)[0])
     (package,) = newest.path.glob("lib/python3*/site-packages/mlx_lm")

@@ -137,6 +137,25 @@ def test_pin(monkeypatch: pytest.MonkeyPatch) -> None:
     assert sensors.pin([3]) == []
 
 
+@pytest.mark.skipif(not hasattr(os, "SCHED_BATCH"), reason="Linux alone has this policy")
+@pytest.mark.parametrize("batch", [True, False])
+def test_threads_of_a_comparison_do_not_interrupt_each_other(batch: bool) -> None:
+    """Only a worker that is told to runs by the batch policy, in the threads that it starts later too."""
+    ask = {"op": "hello", "modules": {}, "cores": [max(os.sched_getaffinity(0))], "batch": batch}
+    code = (
+        "import concurrent.futures, json, os, sys\n"
+        "from mlx_velocity.probe import sensors, worker\n"
+        "said = worker.answer(json.loads(sys.argv[1]))\n"
+        "with concurrent.futures.ThreadPoolExecutor(1) as pool:\n"
+        "    later = pool.submit(os.sched_getscheduler, 0).result() == os.SCHED_BATCH\n"
+        "print(json.dumps([said['batch'], sensors.read().get('batch', False), later]))\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, json.dumps(ask)], capture_output=True, text=True, check=True
+    )
+    assert json.loads(done.stdout) == [batch] * 3
+
+
 def test_broken_line() -> None:
     """What is no request ends the worker, with a word why, and does not leave it waiting for ever."""
     with subprocess.Popen(

@@ -38,7 +38,7 @@ class Launches:
         try:
             if who not in self._workers:
                 self._workers[who] = self._start(self._prepared[who])
-                scheduler.open_launch(self._workers[who], self._prepared[who])
+                scheduler.open_launch(self._workers[who], self._prepared[who], batch=True)
             return self._workers[who].request(message, timeout_s)
         except WorkerError:
             if who in self._workers:

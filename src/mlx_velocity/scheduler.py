@@ -200,10 +200,14 @@ def _launch(
             worker.close()
 
 
-def open_launch(worker: Worker, prepared: Prepared) -> Launch:
-    """Greet a new worker: it pins itself and proves that it measures what is intended."""
+def open_launch(worker: Worker, prepared: Prepared, batch: bool = False) -> Launch:
+    """Greet a new worker: it pins itself and proves that it measures what is intended.
+
+    `batch` is for comparisons: it takes noise away, and changes what is measured, which a series must not.
+    """
     answer = worker.request(
-        {"op": "hello", "modules": prepared.modules, "cores": cores(prepared)}, HELLO_TIMEOUT_S
+        {"op": "hello", "modules": prepared.modules, "cores": cores(prepared), "batch": batch},
+        HELLO_TIMEOUT_S,
     )
     return Launch(
         uuid.uuid4().hex[:12], results.now(), answer["affinity"], answer["modules"], answer["startup_s"]

@@ -36,6 +36,8 @@ def read(root: str = "/") -> dict[str, Any]:
     # Tells a pinned process, which must get its whole core, from one that may wait for a GPU.
     allowed = os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else range(os.cpu_count() or 1)
     reading["allowed_cores"] = len(allowed)
+    if hasattr(os, "SCHED_BATCH") and os.sched_getscheduler(0) == os.SCHED_BATCH:
+        reading["batch"] = True
     reading |= _linux(root)
     times = psutil.cpu_times()
     reading["busy_s"] = sum(times) - times.idle - getattr(times, "iowait", 0.0)
@@ -48,7 +50,7 @@ def read(root: str = "/") -> dict[str, Any]:
 def between(before: dict[str, Any], after: dict[str, Any]) -> dict[str, Any]:
     """What the machine did between two looks: cores kept busy by others, and the state at the end."""
     elapsed = after["monotonic_s"] - before["monotonic_s"]
-    states = ("load_1m", "cpu_mhz", "available_bytes", "allowed_cores", "temperature_c")
+    states = ("load_1m", "cpu_mhz", "available_bytes", "allowed_cores", "temperature_c", "batch")
     summary: dict[str, Any] = {key: after[key] for key in states if key in after}
     summary["swap_growth_bytes"] = after["swap_used_bytes"] - before["swap_used_bytes"]
     for key in GROWING:
@@ -73,6 +75,22 @@ def pin(cores: list[int]) -> list[int]:
     if cores:
         os.sched_setaffinity(0, cores)
     return sorted(os.sched_getaffinity(0)) if cores else []
+
+
+def run_until_waiting() -> bool:
+    """Let no thread of this process interrupt another one when it wakes up; whether the system can.
+
+    Pinned to one core, Python's thread and MLX's own interrupt each other some hundred times a token, and how
+    often is chance: that was most of the noise of decode between launches. Linux's policy for batch work
+    lets a thread run until it waits (sched(7)). Threads that are started later inherit it.
+    """
+    if not hasattr(os, "SCHED_BATCH"):
+        return False
+    try:
+        os.sched_setscheduler(0, os.SCHED_BATCH, os.sched_param(0))
+    except OSError:
+        return False
+    return True
 
 
 def _linux(root: str) -> dict[str, Any]:

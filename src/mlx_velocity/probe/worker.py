@@ -28,15 +28,18 @@ Message = dict[str, Any]
 def hello(request: Message) -> Message:
     """Pin the process, import the measured modules, and refuse if one lies elsewhere than intended.
 
-    `modules` maps an import name to the folder that it must lie in; `cores` may be empty.
+    `modules` maps an import name to the folder that it must lie in; `cores` may be empty. With
+    `batch`, threads that share the core do not interrupt each other.
     """
     start = time.perf_counter()
     affinity = sensors.pin(request["cores"])
+    batch = bool(affinity and request.get("batch")) and sensors.run_until_waiting()
     versions: dict[str, str] = {}
     for name, folder in request["modules"].items():
         versions[name] = _intended_version(name, folder)
     return {
         "affinity": affinity,
+        "batch": batch,
         "modules": versions,
         "python": ".".join(map(str, sys.version_info[:3])),
         "startup_s": time.perf_counter() - start,
