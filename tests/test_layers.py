@@ -52,7 +52,7 @@ LAYERS = {
     ),
     "maths": Layer(
         # changepoints, verdict and roofline are to come.
-        frozenset({"stats", "changepoints", "verdict", "roofline", "quality"}),
+        frozenset({"stats", "changepoints", "verdict", "roofline", "quality", "spread", "trend"}),
         frozenset({"words", "maths"}),
         frozenset({"numpy", "scipy"}),
         never=OUTSIDE | {"print", "open", "input"},
@@ -61,7 +61,8 @@ LAYERS = {
         frozenset({"probe.*"}),
         frozenset({"words", "probe"}),
         frozenset({"psutil"}),
-        inside=MEASURED,
+        # Whoever has them: NVIDIA's counters and those of Apple silicon.
+        inside=MEASURED | {"macmon", "pynvml"},
     ),
     "edges": Layer(
         frozenset(
@@ -106,6 +107,14 @@ LAYERS = {
         frozenset({"words", "report"}),
         frozenset({"rich"}),
         never=OUTSIDE | {"print", "open", "input"},
+    ),
+    # What a user imports: the probe on a model at hand, in the process that has it.
+    "profiling": Layer(
+        frozenset({"profiling.*"}),
+        frozenset({"words", "maths", "probe", "profiling"}),
+        frozenset({"jsonschema", "rich"}),
+        inside=frozenset({"mlx"}),
+        also=frozenset({"report.text"}),
     ),
     "commands": Layer(
         frozenset({"commands.*", "site.*"}),

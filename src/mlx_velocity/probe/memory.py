@@ -29,8 +29,18 @@ def of_runs(key: Hashable, work: Workload) -> Look:
         begin()
         work.run()
         end(key)
-    looks = _looks[key]
-    return {name: _highest([look[name] for look in looks]) for name in looks[0]}
+    return highest(_looks[key])
+
+
+def of_work(work: Workload) -> Look:
+    """The same of a workload that nobody will ask about again."""
+    looks = []
+    for _ in range(RUNS):
+        work.prepare()
+        begin()
+        work.run()
+        looks.append(look())
+    return highest(looks)
 
 
 def begin() -> None:
@@ -41,12 +51,20 @@ def begin() -> None:
 
 def end(key: Hashable) -> None:
     """After that run: remember what it took."""
+    _looks.setdefault(key, []).append(look())
+
+
+def look() -> Look:
+    """`peak`, `active`, `cache` and `resident` bytes now, with nothing running."""
     import psutil
 
     compat.synchronize()
-    resident = int(psutil.Process().memory_info().rss)
-    _looks.setdefault(key, []).append({**compat.memory(), "resident": resident})
+    return {**compat.memory(), "resident": int(psutil.Process().memory_info().rss)}
 
 
-def _highest(values: list[int | None]) -> int | None:
-    return max((value for value in values if value is not None), default=None)
+def highest(looks: list[Look]) -> Look:
+    """The highest of each kind over some looks; None where none has it."""
+    return {
+        name: max((value for one in looks if (value := one[name]) is not None), default=None)
+        for name in looks[0]
+    }

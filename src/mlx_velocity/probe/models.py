@@ -1,11 +1,14 @@
 """Models to measure: a known shape with random weights, a local folder, or a name on a hub.
 
 A spec is `<shape>-<dtype>` (`tiny-float32`, `llama-3.2-1b-4bit`), `path:<folder>`, or `<owner>/<name>`.
+A model that the caller already has is adopted: then `Held` stands where a spec would.
 """
 
 from __future__ import annotations
 
 import functools
+import inspect
+import weakref
 from pathlib import Path
 from typing import Any
 
@@ -18,12 +21,53 @@ HEADROOM_BYTES = 500_000_000
 """What it takes on top, however small the model."""
 
 
-def get(spec: str) -> Any:
+class Held:
+    """Names one model that somebody else holds, as a spec names one that we build. Keeps nothing alive."""
+
+    def __init__(self, model: Any) -> None:
+        self._model = weakref.ref(model)
+        self._identity = id(model)
+
+    def model(self) -> Any:
+        """The model; LookupError when its owner has let go of it."""
+        found = self._model()
+        if found is None:
+            raise LookupError("the adopted model is gone: keep a reference to it while it is measured")
+        return found
+
+    def __eq__(self, other: object) -> bool:
+        # Not by the models' own equality: a module compares its arrays. Not by the address alone: it is used again.
+        if not isinstance(other, Held):
+            return NotImplemented
+        found = self._model()
+        return found is not None and found is other._model()
+
+    def __hash__(self) -> int:
+        return self._identity
+
+
+def adopt(model: Any) -> str | Held:
+    """What workloads take for a model that the caller has; a spec stays a spec.
+
+    InputError for what can't be called with token ids.
+    """
+    if isinstance(model, str):
+        return model
+    if isinstance(model, type) or not callable(model):
+        advice = "give a spec, a model that mlx_lm loaded, or a module that maps ids to logits"
+        raise InputError(f"a {type(model).__name__} is no model", advice)
+    return Held(model)
+
+
+def get(spec: str | Held) -> Any:
     """The model of `spec` with its weights in memory, kept until another one is asked for.
 
     Whoever gets it must not change it. NotImplementedError where the installed mlx_lm lacks the
-    model type or the machine the memory; InputError where the spec means nothing.
+    model type or the machine the memory; InputError where the spec means nothing. What is held by
+    somebody else is returned as it is.
     """
+    if isinstance(spec, Held):
+        return spec.model()
     return kept.keep("model", spec, lambda: build(spec))
 
 
@@ -70,10 +114,35 @@ def needs_bytes(spec: str) -> int:
 
 
 def vocabulary(model: Any) -> int:
-    """How many token ids `model` knows; at least 1000 where its arguments do not say."""
-    arguments = model.args
+    """How many token ids `model` knows.
+
+    Where its arguments do not say, the rows of its smallest embedding: MLX reads beyond a table
+    without a word. 1000 without either.
+    """
+    arguments = getattr(model, "args", None)
     text = getattr(arguments, "text_config", None) or {}
-    return int(getattr(arguments, "vocab_size", None) or text.get("vocab_size") or 1000)
+    said = getattr(arguments, "vocab_size", None) or text.get("vocab_size")
+    return int(said or _smallest_embedding(model) or 1000)
+
+
+def _smallest_embedding(model: Any) -> int | None:
+    import mlx.nn as nn
+
+    if not isinstance(model, nn.Module):
+        return None
+    tables = (nn.Embedding, nn.QuantizedEmbedding)
+    rows = [module.weight.shape[0] for _, module in model.named_modules() if isinstance(module, tables)]
+    return min(rows, default=None)
+
+
+def takes_cache(model: Any) -> bool:
+    """Whether `model` works with mlx_lm's prompt caches: it takes one, and says of which layers."""
+    try:
+        known = inspect.signature(model).parameters.values()
+    except (TypeError, ValueError):
+        return False
+    takes = any(value.name == "cache" or value.kind is value.VAR_KEYWORD for value in known)
+    return takes and (hasattr(model, "make_cache") or hasattr(model, "layers"))
 
 
 def prompt(model: Any, count: int) -> list[int]:

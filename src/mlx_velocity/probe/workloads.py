@@ -10,10 +10,13 @@ from __future__ import annotations
 
 import copy
 import hashlib
+import itertools
+import time
 from collections.abc import Iterator
 from typing import Any, Protocol
 
 from mlx_velocity.probe import compat, kept, models, observe
+from mlx_velocity.probe.models import Held
 
 PREFILL_CHUNK = 512
 """Tokens per call of the model in prefill: mlx_lm's default up to 0.22.2, and one block of most kernels."""
@@ -38,16 +41,15 @@ class Workload(Protocol):
 class Prefill:
     """A prompt of `tokens` tokens through the model, in chunks, into a fresh prompt cache.
 
-    The logits of the whole last chunk are computed, so that every layer and the head count.
+    The logits of the whole last chunk are computed, so that every layer and the head count. `batch`
+    prompts of the same length go through together.
     """
 
-    def __init__(self, model: str, tokens: int) -> None:
-        import mlx.core as mx
-
+    def __init__(self, model: str | Held, tokens: int, batch: int = 1) -> None:
         kept.release("prompt cache")
         self.model = models.get(model)
-        ids = models.prompt(self.model, tokens)
-        self.chunks = [mx.array([ids[i : i + PREFILL_CHUNK]]) for i in range(0, tokens, PREFILL_CHUNK)]
+        ids = prompts(self.model, tokens, batch)
+        self.chunks = [ids[:, i : i + PREFILL_CHUNK] for i in range(0, tokens, PREFILL_CHUNK)]
         self.cache: list[Any] = []
         self.logits: Any = None
 
@@ -65,7 +67,7 @@ class Prefill:
 
 
 def prefill(model: Any, chunks: list[Any], cache: list[Any]) -> Any:
-    """Run `chunks` of shape (1, n) through `model`; the last one's logits, shape (n, vocabulary)."""
+    """Run `chunks` of shape (batch, n) through `model`; the last one's logits of the first prompt, shape (n, vocabulary)."""
     import mlx.core as mx
 
     for chunk in chunks[:-1]:
@@ -76,10 +78,44 @@ def prefill(model: Any, chunks: list[Any], cache: list[Any]) -> Any:
     return logits
 
 
+def prompts(model: Any, tokens: int, batch: int) -> Any:
+    """Token ids of shape (batch, tokens), a different prompt in each row; the first is always the same."""
+    import mlx.core as mx
+
+    return mx.array(models.prompt(model, batch * tokens)).reshape(batch, tokens)
+
+
+class Forward:
+    """One call of the model on `batch` prompts of `tokens` tokens, without a cache; all logits are computed.
+
+    Whatever maps ids of shape (batch, tokens) to logits can do this, and training does.
+    """
+
+    def __init__(self, model: str | Held, tokens: int, batch: int = 1) -> None:
+        kept.release("prompt cache")
+        self.model = models.get(model)
+        self.ids = prompts(self.model, tokens, batch)
+        self.logits: Any = None
+
+    def prepare(self) -> None:
+        """Nothing left of the last run."""
+        import mlx.core as mx
+
+        self.logits = None
+        mx.eval(self.ids)
+
+    def run(self) -> None:
+        """One call."""
+        import mlx.core as mx
+
+        self.logits = self.model(self.ids)
+        mx.eval(self.logits)
+
+
 class FirstToken:
     """From the ids of a prompt to its first token through mlx_lm's generate_step, all pinned."""
 
-    def __init__(self, model: str, tokens: int) -> None:
+    def __init__(self, model: str | Held, tokens: int) -> None:
         kept.release("prompt cache")
         self.model = models.get(model)
         self.ids = models.prompt(self.model, tokens)
@@ -109,17 +145,17 @@ class DefaultFirstToken(FirstToken):
 
 
 class Decode:
-    """Greedy generation of `DECODE_TOKENS` tokens behind a cache that holds `depth` tokens.
+    """Greedy generation of `tokens` tokens behind a cache that holds `depth` tokens.
 
     generate_step works one step ahead of what it yields. So a sample begins when its first token is
     out and nothing is running, and ends when the step ahead of the last token is done: exactly
-    `DECODE_TOKENS` steps. Notes the digest of all tokens, that first one included.
+    `tokens` steps. Notes the digest of all tokens, that first one included.
     """
 
-    def __init__(self, model: str, depth: int) -> None:
+    def __init__(self, model: str | Held, depth: int, tokens: int = DECODE_TOKENS) -> None:
         self.model = models.get(model)
         self.ids = models.prompt(self.model, depth + 1)
-        self.spec, self.depth = model, depth
+        self.spec, self.depth, self.tokens = model, depth, tokens
         self.steps: Iterator[Any] = iter(())
         self.cache: list[Any] = []
         self.first = 0
@@ -134,7 +170,7 @@ class Decode:
             self.ids[-1:],
             needed=("prompt_cache",),
             prompt_cache=self.cache,
-            max_tokens=DECODE_TOKENS + 1,
+            max_tokens=self.tokens + 1,
             sampler=compat.greedy,
             prefill_step_size=PREFILL_STEP_SIZE,
         )
@@ -159,13 +195,46 @@ class Decode:
         compat.synchronize()
 
     def run(self) -> None:
-        """`DECODE_TOKENS` steps."""
-        tokens = [self.first] + [compat.token_of(next(self.steps)) for _ in range(DECODE_TOKENS)]
+        """`tokens` steps."""
+        tokens = [self.first, *self.take()]
         compat.synchronize()
-        observe.note(digest=lambda: digest(tokens), tokens=DECODE_TOKENS)
+        observe.note(digest=lambda: digest(tokens), tokens=self.tokens)
         if self.cache:
             # Not the cache itself: a note that holds it would keep a second one in the next sample.
             observe.note(kv_bytes=lambda: compat.cache_bytes(self.cache))
+
+    def take(self) -> list[int]:
+        """The next `tokens` tokens."""
+        return [compat.token_of(next(self.steps)) for _ in range(self.tokens)]
+
+
+class DecodeByToken(Decode):
+    """The same with a look at the clock after each token, still chained: nothing waits for the clock.
+
+    `step_times` of the last run: seconds of each of its steps, which add up to the run.
+    """
+
+    step_times: tuple[float, ...] = ()
+
+    def run(self) -> None:
+        """`tokens` steps."""
+        self.ends: list[float] = []
+        start = time.perf_counter()
+        super().run()
+        # A GPU ends a step when the next token is out, and the last one after all tokens; a CPU, where MLX
+        # queues no more than a few operations, just before its token. So what comes before the first
+        # token and what comes after the last one are one step together, on either.
+        flushed = time.perf_counter() - self.ends[-1]
+        between = [later - earlier for earlier, later in itertools.pairwise(self.ends)]
+        self.step_times = (self.ends[0] - start + flushed, *between)
+
+    def take(self) -> list[int]:
+        """The next `tokens` tokens."""
+        tokens = []
+        for _ in range(self.tokens):
+            tokens.append(compat.token_of(next(self.steps)))
+            self.ends.append(time.perf_counter())
+        return tokens
 
 
 class DefaultDecode(Decode):
@@ -174,7 +243,7 @@ class DefaultDecode(Decode):
     def begin(self) -> Iterator[Any]:
         """A new generation from the whole prompt."""
         kept.release("prompt cache")
-        return compat.generate_step(self.model, self.ids, max_tokens=DECODE_TOKENS + 1)
+        return compat.generate_step(self.model, self.ids, max_tokens=self.tokens + 1)
 
 
 def digest(tokens: list[int]) -> str:
