@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import statistics
 
 import numpy as np
@@ -20,7 +21,7 @@ def test_a_spread_is_ordered(samples: list[float]) -> None:
     found = spread(samples)
     known = [v for v in (found.p50, found.p90, found.p95, found.p99) if v is not None]
     ordered = [found.minimum, *known, found.maximum]
-    assert all(b >= a * (1 - 1e-9) for a, b in zip(ordered, ordered[1:], strict=False))
+    assert all(b >= a * (1 - 1e-9) for a, b in itertools.pairwise(ordered))
     assert found.minimum * (1 - 1e-9) <= found.mean <= found.maximum * (1 + 1e-9)
 
 

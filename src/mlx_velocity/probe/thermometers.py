@@ -85,12 +85,12 @@ def processor(root: str = "/") -> dict[str, float]:
 
 def nvidia() -> dict[str, float]:
     """Every NVIDIA GPU that NVML sees, in NVML's order."""
-    if not os.path.exists("/proc/driver/nvidia"):
-        raise NoThermometer("there is no NVIDIA driver")
     try:
         nvml, handles = _nvml()
     except ImportError:
-        raise NoThermometer("for NVIDIA: pip install nvidia-ml-py") from None
+        driver = os.path.exists("/proc/driver/nvidia")
+        reason = "NVIDIA's GPUs need nvidia-ml-py: pip install it" if driver else "there is no NVIDIA driver"
+        raise NoThermometer(reason) from None
     except Exception as error:
         raise NoThermometer(f"NVML does not start: {error}") from None
     found = {}
