@@ -9,6 +9,7 @@ from __future__ import annotations
 import gc
 import math
 import time
+from collections.abc import Callable
 from typing import Any
 
 from mlx_velocity.probe import observe, sensors
@@ -59,23 +60,30 @@ def set_up(benchmark: Any) -> None:
 def sample(benchmark: Any) -> float:
     """One timed call in seconds: setup, call, teardown, with the garbage collector off in the call."""
     set_up(benchmark)
-    func, params = benchmark.func, benchmark._build_params()
-    collecting = gc.isenabled()
-    gc.disable()
+    params = benchmark._build_params()
     try:
         if is_raw(benchmark):
             # The function only returns code; asv's timer runs that in a process of its own.
             number = max(1, int(benchmark.number))
             return float(benchmark._get_timer(*params).timeit(number)) / number
-        start = time.perf_counter()
-        func(*params)
-        return time.perf_counter() - start
+        return seconds_of(benchmark.func, *params)
     except NotImplementedError as error:
         raise Skipped(str(error) or "not implemented here") from error
     finally:
+        benchmark.do_teardown()
+
+
+def seconds_of(function: Callable[..., object], *arguments: Any) -> float:
+    """Wall-clock seconds of one call, with the garbage collector off."""
+    collecting = gc.isenabled()
+    gc.disable()
+    try:
+        start = time.perf_counter()
+        function(*arguments)
+        return time.perf_counter() - start
+    finally:
         if collecting:
             gc.enable()
-        benchmark.do_teardown()
 
 
 def is_raw(benchmark: Any) -> bool:

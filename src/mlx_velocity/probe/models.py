@@ -113,6 +113,21 @@ def needs_bytes(spec: str) -> int:
     return int(size * HEADROOM) + HEADROOM_BYTES
 
 
+def parameter_count(model: Any) -> int:
+    """Weights of `model` as a model card counts them: a quantized one counts as one, its scale not at all."""
+    from mlx.utils import tree_flatten
+
+    bits = {name: module.bits for name, module in model.named_modules() if hasattr(module, "bits")}
+    count = 0
+    for path, array in tree_flatten(model.parameters()):
+        owner, _, kind = path.rpartition(".")
+        if owner in bits and kind in ("scales", "biases"):
+            continue
+        packed = owner in bits and kind == "weight"
+        count += int(array.size) * 32 // int(bits[owner]) if packed else int(array.size)
+    return count
+
+
 def vocabulary(model: Any) -> int:
     """How many token ids `model` knows.
 

@@ -105,14 +105,14 @@ def _linux(root: str) -> dict[str, Any]:
     counts = [int(text) for path in _throttle_files(root) if (text := _text(path).strip()).isdigit()]
     if counts:
         found["cpu_throttles"] = sum(counts)
-    temperature = processor_temperature(root)
-    if temperature is not None:
-        found["temperature_c"] = temperature
+    degrees = temperature_c(root)
+    if degrees is not None:
+        found["temperature_c"] = degrees
     return found
 
 
-def processor_temperature(root: str = "/") -> float | None:
-    """The hottest of the processor's own sensors under Linux, in °C; None where it shows none."""
+def temperature_c(root: str = "/") -> float | None:
+    """The processor's hottest sensor in °C, as Linux shows it; None where it shows none."""
     degrees = [int(text) for path in _temperature_files(root) if (text := _text(path).strip()).isdigit()]
     return round(max(degrees) / 1000, 1) if degrees else None
 

@@ -74,7 +74,7 @@ def _nowhere() -> dict[str, float]:
 
 def processor(root: str = "/") -> dict[str, float]:
     """Linux: the processor's hottest own sensor."""
-    temperature = sensors.processor_temperature(root)
+    temperature = sensors.temperature_c(root)
     if temperature is None:
         raise NoThermometer("Linux shows no sensor of the processor here, as is usual in a virtual machine")
     return {"cpu": temperature}

@@ -2,27 +2,17 @@
 
 from __future__ import annotations
 
-import gc
-import time
 from collections.abc import Callable
 
-from mlx_velocity.probe import compat
+from mlx_velocity.probe import compat, measure
 from mlx_velocity.probe.workloads import Workload
 
 
 def seconds(work: Workload) -> float:
-    """One timed run in seconds: prepared, nothing else running, the garbage collector off in the run."""
+    """One timed run in seconds: prepared, and nothing else running."""
     work.prepare()
     compat.synchronize()
-    collecting = gc.isenabled()
-    gc.disable()
-    try:
-        start = time.perf_counter()
-        work.run()
-        return time.perf_counter() - start
-    finally:
-        if collecting:
-            gc.enable()
+    return measure.seconds_of(work.run)
 
 
 def runs(

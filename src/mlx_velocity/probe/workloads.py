@@ -67,7 +67,7 @@ class Prefill:
 
 
 def prefill(model: Any, chunks: list[Any], cache: list[Any]) -> Any:
-    """Run `chunks` of shape (batch, n) through `model`; the last one's logits of the first prompt, shape (n, vocabulary)."""
+    """Run `chunks` of shape (batch, n) through `model`; the last one's logits of the first row, shape (n, vocabulary)."""
     import mlx.core as mx
 
     for chunk in chunks[:-1]:
@@ -158,7 +158,7 @@ class Decode:
         self.spec, self.depth, self.tokens = model, depth, tokens
         self.steps: Iterator[Any] = iter(())
         self.cache: list[Any] = []
-        self.first = 0
+        self.first: Any = 0
 
     def begin(self) -> Iterator[Any]:
         """A new generation, nothing computed yet."""
@@ -186,26 +186,26 @@ class Decode:
             prefill(self.model, chunks, cache)
         return cache
 
+    def read(self, step: Any) -> Any:
+        """The token of one step, or one token for each sequence of a batch; waits until it is computed."""
+        return compat.token_of(step)
+
     def prepare(self) -> None:
         """A copy of the filled cache, the first token, and nothing running."""
         self.steps = iter(())
         compat.synchronize()
         self.steps = self.begin()
-        self.first = compat.token_of(next(self.steps))
+        self.first = self.read(next(self.steps))
         compat.synchronize()
 
     def run(self) -> None:
         """`tokens` steps."""
-        tokens = [self.first, *self.take()]
+        tokens = [self.first] + [self.read(next(self.steps)) for _ in range(self.tokens)]
         compat.synchronize()
         observe.note(digest=lambda: digest(tokens), tokens=self.tokens)
         if self.cache:
             # Not the cache itself: a note that holds it would keep a second one in the next sample.
             observe.note(kv_bytes=lambda: compat.cache_bytes(self.cache))
-
-    def take(self) -> list[int]:
-        """The next `tokens` tokens."""
-        return [compat.token_of(next(self.steps)) for _ in range(self.tokens)]
 
 
 class DecodeByToken(Decode):
@@ -216,9 +216,14 @@ class DecodeByToken(Decode):
 
     step_times: tuple[float, ...] = ()
 
+    def prepare(self) -> None:
+        """The same, with no token looked at yet."""
+        self.ends: list[float] = []
+        super().prepare()
+        self.ends.clear()
+
     def run(self) -> None:
         """`tokens` steps."""
-        self.ends: list[float] = []
         start = time.perf_counter()
         super().run()
         # A GPU ends a step when the next token is out, and the last one after all tokens; a CPU, where MLX
@@ -228,13 +233,11 @@ class DecodeByToken(Decode):
         between = [later - earlier for earlier, later in itertools.pairwise(self.ends)]
         self.step_times = (self.ends[0] - start + flushed, *between)
 
-    def take(self) -> list[int]:
-        """The next `tokens` tokens."""
-        tokens = []
-        for _ in range(self.tokens):
-            tokens.append(compat.token_of(next(self.steps)))
-            self.ends.append(time.perf_counter())
-        return tokens
+    def read(self, step: Any) -> Any:
+        """The token of one step, and when it was there."""
+        token = super().read(step)
+        self.ends.append(time.perf_counter())
+        return token
 
 
 class DefaultDecode(Decode):

@@ -106,7 +106,7 @@ class MemoryProfiler:
             sizes[name] = sizes.get(name, 0) + array.nbytes
         return ModelMemory(
             weight_bytes=sum(sizes.values()),
-            param_count=_parameters(found),
+            param_count=models.parameter_count(found),
             trainable_count=sum(array.size for _, array in tree_flatten(found.trainable_parameters())),
             bytes_by_dtype=sizes,
         )
@@ -249,20 +249,6 @@ def _slope(values: list[int]) -> Slope:
     found = trend.slope(range(len(values)), values)
     assert found is not None  # there are at least GROWTH_FEWEST
     return found
-
-
-def _parameters(model: Any) -> int:
-    """Parameters of a module: of a quantized layer those that its packed integers stand for."""
-    from mlx.utils import tree_flatten
-
-    count = sum(array.size for _, array in tree_flatten(model.parameters()))
-    for _, module in model.named_modules():
-        if hasattr(module, "bits") and hasattr(module, "scales"):
-            packed = [module.weight, module.scales, getattr(module, "biases", None)]
-            count -= sum(array.size for array in packed if array is not None)
-            # 32 bits an element, whatever the width of a weight.
-            count += module.weight.size * 32 // module.bits
-    return int(count)
 
 
 def _with_something_held() -> memory.Look:
