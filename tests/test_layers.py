@@ -51,8 +51,22 @@ LAYERS = {
         frozenset({"words"}),
     ),
     "maths": Layer(
-        # changepoints, verdict and roofline are to come.
-        frozenset({"stats", "changepoints", "verdict", "roofline", "quality", "spread", "trend"}),
+        # changepoints is to come.
+        frozenset(
+            {
+                "anatomy",
+                "changepoints",
+                "operations",
+                "quality",
+                "roofline",
+                "roofline_peaks",
+                "spread",
+                "stats",
+                "traffic",
+                "trend",
+                "verdict",
+            }
+        ),
         frozenset({"words", "maths"}),
         frozenset({"numpy", "scipy"}),
         never=OUTSIDE | {"print", "open", "input"},
