@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import functools
 import time
+from collections.abc import Callable
 from typing import Any
 
 from mlx_velocity.probe import weights
@@ -27,10 +28,29 @@ def read() -> dict[str, float]:
     for _ in range(RUNS):
         # In turns, so that a short disturbance does not hit both runs of one kind.
         for name, work in (("copy", lambda: memory + 1.0), ("product", lambda: mx.matmul(left, right))):
-            start = time.perf_counter()
-            mx.eval(work())
-            taken[name] = min(time.perf_counter() - start, taken.get(name, float("inf")))
+            taken[name] = min(once(work), taken.get(name, float("inf")))
     return taken
+
+
+def once(work: Callable[[], Any]) -> float:
+    """Seconds until the array that `work` describes is computed."""
+    import mlx.core as mx
+
+    start = time.perf_counter()
+    mx.eval(work())
+    return time.perf_counter() - start
+
+
+def factors(rows: int, kind: str) -> tuple[Any, Any]:
+    """Two square matrices of `rows` rows in type `kind`, computed.
+
+    Not ones: a GPU draws less power, and so runs faster, where the numbers are trivial.
+    """
+    import mlx.core as mx
+
+    left, right = (weights.uniform((rows, rows), name, 1.0, getattr(mx, kind)) for name in ("left", "right"))
+    mx.eval(left, right)
+    return left, right
 
 
 def sizes() -> tuple[int, int, str]:
@@ -56,9 +76,8 @@ def _arrays() -> tuple[Any, Any, Any]:
 
     copied, rows, kind = sizes()
     memory = mx.ones((copied // 4,), dtype=mx.float32)
-    # Not ones: a GPU draws less power, and so runs faster, where the numbers are trivial.
-    left, right = (weights.uniform((rows, rows), name, 1.0, getattr(mx, kind)) for name in ("left", "right"))
-    mx.eval(memory, left, right)
+    left, right = factors(rows, kind)
+    mx.eval(memory)
     for _ in range(RUNS):
         mx.eval(memory + 1.0, mx.matmul(left, right))
     return memory, left, right

@@ -20,7 +20,7 @@ import traceback
 from collections.abc import Callable
 from typing import Any, TextIO
 
-from mlx_velocity.probe import control, measure, sensors
+from mlx_velocity.probe import control, measure, peaks, sensors
 
 Message = dict[str, Any]
 
@@ -85,6 +85,7 @@ OPERATIONS: dict[str, Callable[[Message], Message]] = {
     "warm": _of_case(measure.warm),
     "turn": _of_case(measure.turn),
     "control": lambda _: {"control": control.read()},
+    "peaks": lambda request: {"peaks": peaks.read(tuple(request.get("dtypes", peaks.DTYPES)))},
 }
 
 
