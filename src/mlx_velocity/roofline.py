@@ -33,15 +33,22 @@ class Peaks:
     bandwidth: float | None
     """Bytes per second between memory and chip; None if unknown."""
     flops: Mapping[str, float]
-    """FLOP/s of a matrix product by the type of its arrays; a type that is not in it is unknown."""
+    """FLOP/s of a matrix product by type (`float32`, `float16`, `bfloat16`, `tf32`); what is not in it is unknown."""
     source: str
     """Who says so, or how it was measured or derived."""
     missing: Mapping[str, str] = field(default_factory=dict)
     """Why something is unknown: by `bandwidth` or the type."""
 
+    def peak(self, dtype: str) -> float | None:
+        """FLOP/s of a product of arrays of `dtype`: of float32 ones in TF32 where the machine has it.
+
+        That is what MLX does unless `MLX_ENABLE_TF32=0`; `roofline_peaks.find(…, tf32=False)` is for that case.
+        """
+        return self.flops.get("tf32", self.flops.get(dtype)) if dtype == "float32" else self.flops.get(dtype)
+
     def knee(self, dtype: str) -> float | None:
         """FLOPs per byte from which on computing is the limit and memory no longer."""
-        peak = self.flops.get(dtype)
+        peak = self.peak(dtype)
         return peak / self.bandwidth if peak and self.bandwidth else None
 
     def why(self, what: str) -> str:
@@ -169,7 +176,7 @@ def against(done: Work, stage: Stage, seconds: float | None, peaks: Peaks | None
     if seconds is None:
         reasons.append("no time was measured")
     bandwidth = peaks.bandwidth if peaks else None
-    peak = peaks.flops.get(dtype) if peaks else None
+    peak = peaks.peak(dtype) if peaks else None
     if peaks is None:
         reasons.append("the machine's peaks are not known")
     else:
