@@ -55,13 +55,11 @@ class Attention:
     def seen(self, depth: int, tokens: int) -> int:
         """Pairs of a query and a key when `tokens` causal queries follow `depth` cached tokens.
 
-        Query i sees the cached tokens and i new ones, itself included: tokens·depth + tokens·(tokens+1)/2,
-        cut off at the window.
+        Query i sees the cached tokens and i new ones, itself included: tokens·depth + tokens·(tokens+1)/2;
+        from the window on, as many as the window holds.
         """
-        if self.window is None or depth + tokens <= self.window:
-            return tokens * depth + tokens * (tokens + 1) // 2
-        growing = max(0, self.window - depth)
-        return self.seen(depth, growing) + (tokens - growing) * self.window
+        growing = tokens if self.window is None else min(tokens, max(0, self.window - depth))
+        return growing * depth + growing * (growing + 1) // 2 + (tokens - growing) * (self.window or 0)
 
     def kept(self, depth: int) -> int:
         """Tokens in the cache of this layer when `depth` tokens have passed."""

@@ -134,13 +134,20 @@ def cache_token_bytes(attention: Attention, stored: Storage) -> float:
 
 
 def state_bytes(mixer: StateSpace, stored: Storage) -> float:
-    """Bytes of one sequence's recurrent state in one layer: the last inputs of the convolution, and the state."""
-    numbers = (mixer.kernel - 1) * mixer.channels + mixer.heads * mixer.head_dim * mixer.state
-    return float(numbers * stored.item)
+    """Bytes of one sequence's recurrent state in one layer.
+
+    The last inputs of the convolution, in the model's type, and the state, which mlx_lm keeps in float32.
+    """
+    inputs = (mixer.kernel - 1) * mixer.channels
+    state = mixer.heads * mixer.head_dim * mixer.state
+    return float(inputs * stored.item + state * DTYPE_BYTES["float32"])
 
 
 def cache_bytes(anatomy: Anatomy, stored: Storage, depth: int) -> float:
-    """Bytes that one sequence of `depth` tokens keeps between steps; mlx_lm allocates them in steps of 256 tokens."""
+    """Bytes that one sequence of `depth` tokens keeps between steps.
+
+    mlx_lm allocates room for 256 tokens at a time and so holds up to 255 tokens' more.
+    """
     total = 0.0
     for layer in anatomy.layers:
         mixer = layer.mixer

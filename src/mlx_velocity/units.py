@@ -9,6 +9,7 @@ from mlx_velocity import metrics
 from mlx_velocity.errors import InputError
 
 _TIME_STEPS = ((1.0, "s"), (1e-3, "ms"), (1e-6, "µs"), (1e-9, "ns"))
+_FLOPS_STEPS = ((1e15, "PFLOP/s"), (1e12, "TFLOP/s"), (1e9, "GFLOP/s"), (1e6, "MFLOP/s"))
 _BYTE_STEPS = ((2**40, "TiB"), (2**30, "GiB"), (2**20, "MiB"), (2**10, "KiB"), (1, "B"))
 
 
@@ -41,6 +42,22 @@ def tokens_per_second(tokens: int, duration_s: float) -> float:
 def rate(value: float) -> str:
     """`1234.5` → `1,234`, `12.345` → `12.3`."""
     return f"{value:,.0f}" if value >= 1000 else _three_digits(value)
+
+
+def bandwidth(bytes_per_second: float) -> str:
+    """`4.8e12` → `4,800 GB/s`; always GB/s (1e9 bytes), as vendors publish it."""
+    return f"{rate(bytes_per_second / 1e9)} GB/s"
+
+
+def flops(flops_per_second: float) -> str:
+    """`1.41e13` → `14.1 TFLOP/s`."""
+    return _scaled(flops_per_second, _FLOPS_STEPS)
+
+
+def share(value: float) -> str:
+    """A part of a peak: `0.672` → `67 %`, `0.0672` → `6.7 %`."""
+    percent = value * 100
+    return f"{percent:.0f} %" if percent >= 10 else f"{percent:.1f} %"
 
 
 def percent_change(ratio: float) -> str:

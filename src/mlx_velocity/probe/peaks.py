@@ -110,20 +110,25 @@ def _copy(size: int) -> Callable[[], Any]:
 
 def _products(dtype: str, available: int) -> list[dict[str, Any]]:
     """Square products of doubling size, up to the largest one that still is quick."""
-    import mlx.core as mx
-
     item = 4 if dtype == "float32" else 2
     found: list[dict[str, Any]] = []
     rows = FIRST_ROWS
     while True:
-        left, right = control.factors(rows, dtype)
-        seconds = _timed(lambda left=left, right=right: mx.matmul(left, right))  # type: ignore[misc]
+        seconds = _timed(_product(rows, dtype))
         found.append({"rows": rows, "flops": 2 * rows**3, "seconds": seconds})
         rows *= 2
         # Twice the rows are eight times the work.
         too_slow = 8 * min(seconds) > RUN_S
         if too_slow or rows > MOST_ROWS or 3 * rows * rows * item > available // MEMORY_SHARE:
             return found
+
+
+def _product(rows: int, dtype: str) -> Callable[[], Any]:
+    """Work of 2·rows³ FLOPs."""
+    import mlx.core as mx
+
+    left, right = control.factors(rows, dtype)
+    return lambda: mx.matmul(left, right)
 
 
 def _timed(work: Callable[[], Any]) -> list[float]:
