@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from conftest import ENVIRONMENT
 
+from mlx_velocity import units
 from mlx_velocity.environments import Prepared
 from mlx_velocity.probe import control, peaks
 from mlx_velocity.roofline_peaks import CHIPS, find, measured
@@ -271,3 +272,22 @@ def test_float32_without_tensor_cores() -> None:
     assert plain is not None
     assert (default.peak("float32"), plain.peak("float32")) == (494.5e12, 67e12)
     assert default.peak("bfloat16") == plain.peak("bfloat16")
+
+
+def test_the_table_in_the_docs() -> None:
+    """Each row of the table in docs/roofline.md is what the look-up answers."""
+    text = (Path(__file__).parents[1] / "docs" / "roofline.md").read_text("utf-8")
+    rows = [
+        [cell.strip() for cell in line.strip("|").split("|")]
+        for line in text.splitlines()
+        if line.startswith(("| Apple M", "| NVIDIA", "| Tesla"))
+    ]
+    assert len(rows) > 20
+    for device, cores, gbs, teraflops, knee in rows:
+        found = find(device, int(cores) if cores.isdigit() else None)
+        assert found is not None
+        assert found.bandwidth is not None
+        peak, turn = found.peak("float16"), found.knee("float16")
+        assert gbs == units.rate(found.bandwidth / 1e9), device
+        assert teraflops == ("–" if peak is None else units.rate(peak / 1e12)), device
+        assert knee == ("–" if turn is None else f"{turn:.0f}"), device

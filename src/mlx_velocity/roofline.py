@@ -96,7 +96,7 @@ class Placement:
     knee: float | None
     """FLOPs per byte of the machine where the limit changes."""
     least_seconds: float | None
-    """No implementation that reads everything once can be faster."""
+    """No implementation that reads everything once can be faster; by what is known of the peaks."""
     reasons: tuple[str, ...] = ()
 
     @property
@@ -183,11 +183,10 @@ def against(done: Work, stage: Stage, seconds: float | None, peaks: Peaks | None
         reasons += [peaks.why(name) for name, value in (("bandwidth", bandwidth), (dtype, peak)) if not value]
     moving = done.bytes / bandwidth if bandwidth else None
     computing = done.flops / peak if peak else None
+    known = [time for time in (moving, computing) if time is not None]
     bound: Bound | None = None
-    least = None
     if moving is not None and computing is not None:
         bound = "memory" if moving >= computing else "compute"
-        least = max(moving, computing)
     return Placement(
         stage=stage,
         work=done,
@@ -196,7 +195,8 @@ def against(done: Work, stage: Stage, seconds: float | None, peaks: Peaks | None
         mfu=computing / seconds if computing is not None and seconds else None,
         bound=bound,
         knee=peaks.knee(dtype) if peaks else None,
-        least_seconds=least,
+        # Each limit holds alone: with one of them unknown this is still a least time.
+        least_seconds=max(known, default=None),
         reasons=tuple(reasons),
     )
 
