@@ -91,6 +91,7 @@ LAYERS = {
                 "releases",
                 "requirements",
                 "results",
+                "schemas",
                 "scheduler",
                 "sides",
                 "state",

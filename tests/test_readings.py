@@ -87,7 +87,7 @@ def test_format_1_stays_readable(tmp_path: Path) -> None:
 
 def test_schema_knows_every_field() -> None:
     """The published schema is a valid one and names exactly the fields of the records."""
-    text = (Path(mlx_velocity.__file__).parent / "readings.schema.json").read_text("utf-8")
+    text = (Path(mlx_velocity.__file__).parent / "schemas" / "readings.schema.json").read_text("utf-8")
     schema = json.loads(text)
     Draft202012Validator.check_schema(schema)
     assert set(schema["$defs"]) == set(records.KINDS)

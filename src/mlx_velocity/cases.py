@@ -12,12 +12,13 @@ from typing import Any
 from asv.benchmarks import Benchmarks
 from asv.util import UserError
 
-from mlx_velocity import metrics, readings, results
+from mlx_velocity import metrics, readings, results, schemas
 from mlx_velocity.errors import InputError
 from mlx_velocity.probe import profiles
 from mlx_velocity.records import Case
 from mlx_velocity.tracks import Track
 
+SCHEMA = "benchmarks.schema.json"
 Benchmark = dict[str, Any]
 
 
@@ -99,7 +100,10 @@ def _parameter(case: Case, benchmarks: Iterable[Benchmark], name: str) -> str:
 def load(track: Track) -> dict[str, Benchmark]:
     """asv's description of the benchmarks that were run, by name; raises InputError without one."""
     try:
-        return dict(Benchmarks.load(track.conf))
+        found = dict(Benchmarks.load(track.conf))
+        if wrong := schemas.first_error(SCHEMA, {"version": Benchmarks.api_version, **found}):
+            raise ValueError(wrong)
+        return found
     except (UserError, ValueError, OSError, KeyError, TypeError, AttributeError) as error:
         raise InputError(
             f"track {track.name} has no readable benchmarks.json", "measure first: mlx-velocity run"

@@ -12,10 +12,12 @@ from pathlib import Path
 
 import psutil
 
+from mlx_velocity import schemas
 from mlx_velocity.errors import InputError
 
 ASV_VERSION = 1
 """Version of asv's machine.json."""
+SCHEMA = "machine.schema.json"
 _NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
 
 
@@ -105,11 +107,13 @@ def load(folder: Path) -> dict[str, str | int] | None:
         raise InputError(
             f"{path.name} of {folder.name} can't be read: {error}", "restore or delete that file"
         ) from error
-    if not isinstance(stored, dict):
+    if wrong := schemas.first_error(SCHEMA, stored):
         raise InputError(
-            f"{path.name} of {folder.name} is no description of a machine", "restore or delete that file"
+            f"{path.name} of {folder.name} is no description of a machine: {wrong}",
+            "restore or delete that file",
         )
-    return stored
+    description: dict[str, str | int] = stored
+    return description
 
 
 def text_of(description: dict[str, str | int]) -> str:

@@ -7,14 +7,10 @@ import json
 import math
 import os
 from collections.abc import Callable, Iterable
-from functools import cache
-from importlib.resources import files
 from pathlib import Path
 from typing import Any, TypeVar
 
-from jsonschema import Draft202012Validator
-
-from mlx_velocity import records
+from mlx_velocity import records, schemas
 from mlx_velocity.errors import InputError
 
 SUFFIX = ".readings.jsonl"
@@ -142,20 +138,11 @@ def cannot_write(path: Path, error: OSError) -> InputError:
 
 
 def _check(data: dict[str, Any], schema: str) -> None:
-    validator = _validators(schema).get(str(data.get("kind")))
+    validator = schemas.by_kind(schema).get(str(data.get("kind")))
     if validator is None:
         raise ValueError(f"unknown kind {data.get('kind')!r}")
     for error in validator.iter_errors(data):
-        raise ValueError(f"{error.json_path}: {error.message[:200]}")
-
-
-@cache
-def _validators(name: str) -> dict[str, Draft202012Validator]:
-    schema = json.loads((files("mlx_velocity") / name).read_text("utf-8"))
-    return {
-        item["$ref"].rpartition("/")[2]: Draft202012Validator({"$defs": schema["$defs"], **item})
-        for item in schema["oneOf"]
-    }
+        raise ValueError(schemas.said(error))
 
 
 def _no_constant(name: str) -> None:

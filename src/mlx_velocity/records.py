@@ -2,7 +2,7 @@
 
 Every record is flat, holds base units, and turns into JSON and back without loss. The stored ones
 (`Environment`, `Launch`, `Measurement`, `Failure`, `SetAside`) are lines of a readings file, whose
-format is described by readings.schema.json.
+format is described by schemas/readings.schema.json.
 """
 
 from __future__ import annotations

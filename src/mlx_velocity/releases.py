@@ -25,10 +25,11 @@ from filelock import FileLock
 from gitdb import IStream, LooseObjectDB
 from packaging.version import InvalidVersion, Version
 
+from mlx_velocity import schemas
 from mlx_velocity.errors import InputError
 
 DEFAULT = Path(__file__).with_name("releases.json")
-SCHEMA = Path(__file__).with_name("releases.schema.json")
+SCHEMA = "releases.schema.json"
 FORMAT = 1
 PACKAGES = ("mlx", "mlx-lm")
 
@@ -85,8 +86,7 @@ def load(path: Path = DEFAULT) -> list[Release]:
     found = content.get("format") if isinstance(content, dict) else None
     if isinstance(found, int) and found != FORMAT:
         raise InputError(f"{what} has format {found}, known is {FORMAT}", "upgrade mlx-velocity")
-    validator = jsonschema.Draft202012Validator(json.loads(SCHEMA.read_text(encoding="utf-8")))
-    wrong = jsonschema.exceptions.best_match(validator.iter_errors(content))
+    wrong = jsonschema.exceptions.best_match(schemas.validator(SCHEMA).iter_errors(content))
     if wrong is not None:
         raise InputError(f"{what} is wrong at {wrong.json_path}: {wrong.message[:100]}", advice)
     releases: dict[tuple[str, str], Release] = {}

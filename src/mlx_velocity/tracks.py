@@ -12,9 +12,9 @@ from asv.config import Config
 from asv.plugin_manager import plugin_manager
 from asv.repo import Repo, get_repo
 from asv.util import ProcessError, UserError
-from jsonschema import Draft202012Validator
 
 import mlx_velocity
+from mlx_velocity import schemas
 from mlx_velocity.errors import InputError
 
 CONFIG_NAME = "asv.conf.json"
@@ -23,28 +23,7 @@ SETTINGS_KEY = "mlx_velocity"
 PLUGIN = ".mlx_velocity.asv_plugin"
 DEFAULT_MODULES = ("mlx.core", "mlx_lm")
 
-_TEXT: dict[str, Any] = {"type": "string", "minLength": 1}
-_TEXTS: dict[str, Any] = {"type": "array", "items": {"type": "string"}}
-_KINDS: dict[str, Any] = {
-    "properties": {
-        **dict.fromkeys(("project", "repo", "benchmark_dir", "results_dir", "env_dir", "html_dir"), _TEXT),
-        "pythons": {**_TEXTS, "minItems": 1},
-        "branches": {"type": "array", "items": {"type": ["string", "null"]}, "minItems": 1},
-        "plugins": _TEXTS,
-        "matrix": {"type": "object", "properties": {"req": {"type": "object"}}},
-        "default_benchmark_timeout": {"type": "number"},
-        SETTINGS_KEY: {
-            "type": "object",
-            "properties": {
-                "requirements": {"type": ["string", "null"]},
-                "overlay": _TEXTS,
-                "modules": _TEXTS,
-                "backend": _TEXT,
-            },
-            "additionalProperties": False,
-        },
-    }
-}
+SCHEMA = "track.schema.json"
 """What we use of a configuration, and of what kind it is: asv takes anything."""
 
 
@@ -170,8 +149,8 @@ def load(path: Path, repo: str | None = None, backend: str | None = None) -> Tra
     path = path.resolve()
     try:
         conf = Config.load(str(path))
-        for wrong in Draft202012Validator(_KINDS).iter_errors(vars(conf)):
-            raise ValueError(f"{wrong.json_path.removeprefix('$.')}: {wrong.message[:100]}")
+        if wrong := schemas.first_error(SCHEMA, vars(conf)):
+            raise ValueError(wrong)
         plugin_manager.import_plugin(PLUGIN)
         for plugin in conf.plugins:
             if plugin != PLUGIN:

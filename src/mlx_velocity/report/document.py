@@ -1,4 +1,4 @@
-"""A comparison as the JSON of `compare --json`, described by compare-output.schema.json."""
+"""A comparison as the JSON of `compare --json`, described by schemas/compare-output.schema.json."""
 
 from __future__ import annotations
 
