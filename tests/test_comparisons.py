@@ -103,7 +103,9 @@ def test_format_1_stays_readable(tmp_path: Path) -> None:
 
 def test_schema_knows_every_field() -> None:
     """The published schema is a valid one and names exactly the fields of the records, nested ones too."""
-    schema = json.loads((Path(mlx_velocity.__file__).parent / "schemas" / comparisons.SCHEMA).read_text("utf-8"))
+    schema = json.loads(
+        (Path(mlx_velocity.__file__).parent / "schemas" / comparisons.SCHEMA).read_text("utf-8")
+    )
     Draft202012Validator.check_schema(schema)
     assert [item["$ref"].rpartition("/")[2] for item in schema["oneOf"]] == list(comparisons.KINDS)
     every: dict[str, Any] = {**comparisons.KINDS, "side": Side, "environment": Environment}

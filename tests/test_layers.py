@@ -47,7 +47,7 @@ class Layer:
 
 LAYERS = {
     "words": Layer(
-        frozenset({"__init__", "comparison", "errors", "metrics", "records", "units"}),
+        frozenset({"__init__", "comparison", "errors", "metrics", "problems", "records", "units"}),
         frozenset({"words"}),
     ),
     "maths": Layer(
@@ -96,6 +96,7 @@ LAYERS = {
                 "sides",
                 "state",
                 "tracks",
+                "validation.*",
                 "workers",
             }
         ),

@@ -29,7 +29,9 @@ HEAD = Side(
     "feature", "beef" * 10, "Make it faster", dataclasses.replace(ENVIRONMENT, packages={"psutil": "7.3"})
 )
 HEADER = Header("mlx-lm", "apple-m4", "cpu", "tiny", STARTED, 0.02, 0.01, 7, BASE, HEAD)
-SCHEMA = json.loads((Path(mlx_velocity.__file__).parent / "schemas" / "compare-output.schema.json").read_text("utf-8"))
+SCHEMA = json.loads(
+    (Path(mlx_velocity.__file__).parent / "schemas" / "compare-output.schema.json").read_text("utf-8")
+)
 
 
 def case(

@@ -104,7 +104,7 @@ def load(track: Track) -> dict[str, Benchmark]:
         if wrong := schemas.first_error(SCHEMA, {"version": Benchmarks.api_version, **found}):
             raise ValueError(wrong)
         return found
-    except (UserError, ValueError, OSError, KeyError, TypeError, AttributeError) as error:
+    except (UserError, ValueError, OSError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise InputError(
             f"track {track.name} has no readable benchmarks.json", "measure first: mlx-velocity run"
         ) from error

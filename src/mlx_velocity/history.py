@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import re
 import sys
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -131,6 +132,17 @@ def known_commits(repo_path: str, hashes: Iterable[str]) -> dict[str, Commit]:
                 found[commit_hash] = _commit(repo.commit(commit_hash), tags)
             except (git.BadName, git.GitError, ValueError):
                 continue
+    return found
+
+
+def resolved(repo_path: str, beginnings: Iterable[str]) -> list[str]:
+    """The full hashes of the commits that begin so; beginnings of none are left out."""
+    found = []
+    with open_git(repo_path) as repo:
+        for beginning in beginnings:
+            with contextlib.suppress(git.BadName, git.GitError, ValueError, IndexError):
+                if re.fullmatch("[0-9a-f]{7,64}", beginning):
+                    found.append(repo.commit(beginning).hexsha)
     return found
 
 

@@ -103,7 +103,7 @@ def load(folder: Path) -> dict[str, str | int] | None:
         return None
     try:
         stored = json.loads(path.read_text("utf-8"))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise InputError(
             f"{path.name} of {folder.name} can't be read: {error}", "restore or delete that file"
         ) from error

@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import itertools
 import json
+import math
 import os
 import shutil
 import statistics
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -237,14 +238,11 @@ class CommitResults:
                 and (item.benchmark, item.version, item.params) == key
             ]
             measured = [item for item in own if isinstance(item, records.Measurement)]
-            outcomes = [item.outcome for item in own if isinstance(item, records.Failure)]
-            pooled = [sample for item in measured for sample in item.samples]
-            failed = any(outcome != "skipped" for outcome in outcomes) or (no_environment and not own)
-            # asv writes null for a failure, and not-a-number for what was not measured.
-            values.append(None if failed else statistics.median(pooled) if pooled else float("nan"))
-            samples.append(None if failed else pooled or None)
+            value, taken = pooled(own, no_environment)
+            values.append(value)
+            samples.append(taken)
             # A failed environment says nothing against what stock asv measured in one of its own.
-            if own or (failed and benchmark["name"] not in self._asv.get_all_result_keys()):
+            if own or (no_environment and benchmark["name"] not in self._asv.get_all_result_keys()):
                 known.add(index)
             started = started or (measured[0].started if measured else None)
             duration += sum(item.duration_s for item in measured)
@@ -264,6 +262,20 @@ class CommitResults:
             self._asv._filename = str(Path(self.folder.name) / self.path.name)
             self._asv.save(aside)
             readings.replace(self.path, (target / self.path.name).read_text("utf-8"))
+
+
+def pooled(
+    own: Sequence[records.Measurement | records.Failure], no_environment: bool
+) -> tuple[float | None, list[float] | None]:
+    """What asv's file holds of a case, all launches together: the median, and the samples.
+
+    asv writes null for a failure, and not-a-number for what was not measured.
+    """
+    outcomes = [item.outcome for item in own if isinstance(item, records.Failure)]
+    samples = [sample for item in own if isinstance(item, records.Measurement) for sample in item.samples]
+    if any(outcome != "skipped" for outcome in outcomes) or (no_environment and not own):
+        return None, None
+    return statistics.median(samples) if samples else math.nan, samples or None
 
 
 def belongs(reading: records.Measurement | records.Failure, case: records.Case) -> bool:

@@ -184,9 +184,7 @@ def open_repo(track: Track) -> Repo:
     """
     conf = copy.copy(track.conf)
     # asv clones into a folder named like the project: keep that folder out of the way.
-    # Another address is another clone: asv would take whatever lies there for the one it wants.
-    address = f"-{hashlib.sha256(conf.repo.encode()).hexdigest()[:8]}" if conf.dvcs != "releases" else ""
-    conf.project = str(track.work_dir / "repos" / f"{track.conf.project}{address}")
+    conf.project = str(_clone_of(track))
     Path(conf.project).parent.mkdir(parents=True, exist_ok=True)
     try:
         repo: Any = get_repo(conf)
@@ -200,6 +198,18 @@ def open_repo(track: Track) -> Repo:
             f"no kind of repository matches '{conf.repo}'", 'set "dvcs": "git" or use --repo PATH'
         )
     return repo
+
+
+def is_at_hand(track: Track) -> bool:
+    """Whether the repository can be opened without cloning it first."""
+    return track.conf.dvcs == "releases" or Path(track.conf.repo).is_dir() or _clone_of(track).is_dir()
+
+
+def _clone_of(track: Track) -> Path:
+    # Another address is another clone: asv would take whatever lies there for the one it wants.
+    address = hashlib.sha256(track.conf.repo.encode()).hexdigest()[:8]
+    name = track.conf.project if track.conf.dvcs == "releases" else f"{track.conf.project}-{address}"
+    return track.work_dir / "repos" / name
 
 
 def fetch(repo: Repo) -> str:

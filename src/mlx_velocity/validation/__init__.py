@@ -1,0 +1,1 @@
+"""Whether stored files are what they should be: each by itself (files), and all together (across)."""
