@@ -47,7 +47,9 @@ class Layer:
 
 LAYERS = {
     "words": Layer(
-        frozenset({"__init__", "comparison", "errors", "metrics", "problems", "records", "units"}),
+        frozenset(
+            {"__init__", "comparison", "errors", "metrics", "problems", "records", "run_report", "units"}
+        ),
         frozenset({"words"}),
     ),
     "maths": Layer(
@@ -114,7 +116,7 @@ LAYERS = {
     ),
     # A pure comparison of stored records: what the edges keep, seen with the maths.
     "views": Layer(
-        frozenset({"changes"}),
+        frozenset({"changes", "reporting"}),
         frozenset({"words", "maths", "edges", "views"}),
         never=OUTSIDE | {"print", "open", "input"},
     ),

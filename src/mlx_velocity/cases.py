@@ -58,6 +58,12 @@ def every(benchmarks: Iterable[Benchmark], pattern: str | None, default_timeout_
     return [case for case in found if wanted.search(case.label)]
 
 
+def profiles_of(case: Case, benchmark: Benchmark) -> list[str]:
+    """The profiles that a case belongs to, the smallest first."""
+    values = [_value(text) for text in case.params]
+    return [name for name in profiles.PROFILES if profiles.selected(name, benchmark["param_names"], values)]
+
+
 def compile_pattern(pattern: str | None) -> re.Pattern[str]:
     """What a user wants to see of the cases; everything for None. Raises InputError for a broken pattern."""
     try:

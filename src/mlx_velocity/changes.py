@@ -65,7 +65,7 @@ def between(
                 tokens_of(case, benchmarks[case.benchmark]),
                 why_before,
                 why_after,
-                any(map(_disturbed, (*_fittest(base, case), *_fittest(head, case)))),
+                any(map(disturbed, (*fittest(base, case), *fittest(head, case)))),
             )
         )
     return sorted(
@@ -90,20 +90,20 @@ def tokens_of(case: records.Case, benchmark: dict[str, Any]) -> int | None:
     return None
 
 
-def _fittest(stored: results.CommitResults, case: records.Case) -> list[records.Measurement]:
+def fittest(stored: results.CommitResults, case: records.Case) -> list[records.Measurement]:
     """The undisturbed launches of a case where there are two, else all of them."""
     measured = [r for r in stored.stored if isinstance(r, records.Measurement) and results.belongs(r, case)]
-    fit = [item for item in measured if not _disturbed(item)]
+    fit = [item for item in measured if not disturbed(item)]
     return fit if len(fit) > 1 else measured
 
 
-def _disturbed(measured: records.Measurement) -> bool:
+def disturbed(measured: records.Measurement) -> bool:
     """Whether a time was taken in a queue for the core."""
     return measured.unit == metrics.SECONDS.unit and quality.in_queue(measured.sensors)
 
 
 def _launches(stored: results.CommitResults, case: records.Case) -> tuple[list[float], str]:
-    measured = _fittest(stored, case)
+    measured = fittest(stored, case)
     reasons = [
         f"{r.outcome}: {r.reason}"
         for r in stored.stored

@@ -21,6 +21,56 @@ def add_to(app: typer.Typer, console: Console) -> None:
 
     # report
 
+    @app.command(
+        epilog="Examples:\n\nmlx-velocity report\n\nmlx-velocity report mlx-0.31.2 --since mlx-0.31.1\n\n"
+        "mlx-velocity report --machine apple-m4-pro --machine linux-x86-2core --markdown report.md"
+    )
+    def report(
+        commit: Annotated[
+            str | None, typer.Argument(help="A commit, tag or branch; by default the newest measured one.")
+        ] = None,
+        since: Annotated[
+            str | None,
+            typer.Option(
+                "--since", help="What to show changes against; by default what was measured before it."
+            ),
+        ] = None,
+        machine: Annotated[
+            list[str] | None,
+            typer.Option("--machine", help="A machine with results; several stand side by side."),
+        ] = None,
+        bench: Annotated[
+            str | None, typer.Option("--bench", help="Only cases whose name matches this regular expression.")
+        ] = None,
+        markdown: Annotated[
+            str | None, typer.Option("--markdown", help="Write Markdown to FILE, or - to print it.")
+        ] = None,
+        json: Annotated[
+            str | None, typer.Option("--json", help="Write JSON to FILE, or - to print it.")
+        ] = None,
+        config: Annotated[
+            Path | None, typer.Option("--config", help="asv configuration to use instead of the nearest.")
+        ] = None,
+        track: Annotated[
+            str | None, typer.Option("--track", help="A track by name, such as releases or mlx-lm.")
+        ] = None,
+        repo: Annotated[
+            str | None, typer.Option("--repo", help="Clone or URL to use instead of the track's own.")
+        ] = None,
+    ) -> None:
+        """Report what is stored of a commit: every stage, what changed, what failed, how it was measured."""
+        from mlx_velocity import tracks
+        from mlx_velocity.commands import report as command
+        from mlx_velocity.errors import InputError
+
+        if (markdown, json) == ("-", "-"):
+            raise InputError("Markdown and JSON can't both go to the terminal", "write one of them to a file")
+        loaded = tracks.load(tracks.find_config(config, track, Path.cwd()), repo)
+        options = command.ReportOptions(commit, since, machine or [], bench)
+        with console.status("reading what is stored …"):
+            done = command.report(loaded, options)
+        command.show(done, markdown, json, console)
+
     # validate
 
     @app.command(

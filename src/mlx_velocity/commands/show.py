@@ -35,7 +35,7 @@ def show(
     folder = machine_folder(track, machine_name)
     benchmarks = case_list.load(track)
     cases = case_list.every(benchmarks.values(), bench, float(track.conf.default_benchmark_timeout))
-    sides = [_open(track, repo_path, name, folder, benchmarks) for name in (base, head or base)]
+    sides = [open_commit(track, repo_path, name, folder, benchmarks) for name in (base, head or base)]
     rows = changes.between(sides[0][1], sides[1][1], cases, benchmarks)
     if head is None:
         _one(sides[0], rows, console)
@@ -60,10 +60,13 @@ def machine_folder(track: tracks.Track, name: str | None) -> Path:
     raise InputError(f"there are no results of machine {wanted} in track {track.name}", known)
 
 
-def _open(
+def open_commit(
     track: tracks.Track, repo_path: str, name: str, folder: Path, benchmarks: dict[str, dict[str, Any]]
 ) -> tuple[history.Commit, results.CommitResults]:
-    """A commit and what is stored of it, in this Python's series or else in the only other one."""
+    """A commit and what is stored of it, in this Python's series or else in the only other one.
+
+    Raises InputError where the commit is unknown, or nothing of it is stored.
+    """
     commit = history.one(repo_path, name)
     backend = requirements.backend_here(track.settings.backend)
     description = machine.load(folder) or {}

@@ -87,7 +87,7 @@ def _case_table(cases: Sequence[CaseVerdict], room: int) -> tuple[str, int]:
         ("case", "left"), ("base", "right"), ("head", "right"), *([("tokens/s", "right")] if with_rates else []),
         ("change (interval)", "right"), ("verdict", "left"), ("samples", "right"),
     ]  # fmt: skip
-    said = [_table(headings, rows)] if rows else []
+    said = [table_of(headings, rows)] if rows else []
     if left_out:
         said.append(f"{units.count(left_out, 'case')} left out: GitHub takes no longer comment.")
     return "\n\n".join(said), room - sum(map(len, rows))
@@ -97,7 +97,7 @@ def _row(case: CaseVerdict, with_rates: bool) -> str:
     rates = [" → ".join(text.rates_of(case)) if case.tokens else ""] if with_rates else []
     values = [escape(value) for value in text.values_of(case)]
     word = _weighed(text.verdict(case), text.verdict(case))
-    return _cells([code(case.label), *values, *rates, text.change_of(case), word, f"{case.samples:,}"])
+    return row_of([code(case.label), *values, *rates, text.change_of(case), word, f"{case.samples:,}"])
 
 
 def _remarks(cases: Sequence[CaseVerdict], room: int, most: int) -> tuple[list[str], int]:
@@ -130,7 +130,7 @@ def _circumstances(comparison: Comparison) -> str:
     room = LIMIT // 4
     lines, _ = _fitting([f"- {sentence}" for sentence in said], room // 2)
     rows, left_out = _fitting(_versions(header.base, header.head), room // 2)
-    table = _table([("", "left"), ("base", "left"), ("head", "left")], rows)
+    table = table_of([("", "left"), ("base", "left"), ("head", "left")], rows)
     rest = f"\n\n{units.count(left_out, 'row')} left out." if left_out else ""
     return _folded(
         "How it was measured, and what the verdicts promise", "\n".join(lines) + f"\n\n{table}{rest}"
@@ -157,7 +157,7 @@ def _versions(base: Side, head: Side) -> list[str]:
                 rows.append(
                     [code(name), *(escape(_cut(text.clean(version), LONGEST)) for version in versions)]
                 )
-    return [_cells(row) for row in rows]
+    return [row_of(row) for row in rows]
 
 
 def _again(header: Header) -> str:
@@ -170,12 +170,14 @@ def _folded(title: str, body: str) -> str:
     return f"<details><summary>{title}</summary>\n\n{body.strip()}\n\n</details>"
 
 
-def _table(headings: Sequence[tuple[str, str]], rows: Sequence[str]) -> str:
+def table_of(headings: Sequence[tuple[str, str]], rows: Sequence[str]) -> str:
+    """A table of (heading, justify) and of rows that `row_of` made."""
     sides = ["--:" if justify == "right" else "---" for _, justify in headings]
-    return "\n".join([_cells([heading for heading, _ in headings]), _cells(sides), *rows])
+    return "\n".join([row_of([heading for heading, _ in headings]), row_of(sides), *rows])
 
 
-def _cells(cells: Sequence[str]) -> str:
+def row_of(cells: Sequence[str]) -> str:
+    """A row of cells that are Markdown already."""
     return f"| {' | '.join(cells)} |"
 
 
