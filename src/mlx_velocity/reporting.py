@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import statistics
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -135,7 +136,11 @@ def _machine(source: Source, suite: Suite) -> MachineRun:
     measured = [item for item in stored.stored if isinstance(item, records.Measurement)]
     environment = environments[-1] if environments else None
     times = sorted(item.started for item in measured if item.started)
-    tried = {_key(item) for item in stored.stored if isinstance(item, (records.Measurement, records.Failure))}
+    tried = {
+        _key(item)
+        for item in stored.stored
+        if isinstance(item, (records.Measurement, records.Failure)) and item.benchmark is not None
+    }
     own_profiles = list(dict.fromkeys(suite.profile(case) for case in suite.cases if case.key in tried))
     return MachineRun(
         name=source.name,
@@ -152,7 +157,7 @@ def _machine(source: Source, suite: Suite) -> MachineRun:
         launches=len(launches),
         measured=len({_key(item) for item in measured} & {case.key for case in suite.cases}),
         profiles=own_profiles,
-        sensors=_sensors(measured),
+        sensors=_sensors(measured, source.description.get("num_cpu", "")),
         disturbances=_disturbances(stored, suite.cases),
         failures=_absences(_failures(stored), suite.cases),
         missing=_missing(stored, suite, tried, own_profiles),
@@ -197,7 +202,7 @@ def _disturbances(stored: results.CommitResults, cases: Iterable[Case]) -> list[
     return found
 
 
-def _sensors(measured: Sequence[records.Measurement]) -> list[str]:
+def _sensors(measured: Sequence[records.Measurement], cores: str) -> list[str]:
     """What the machine did meanwhile, as far as its sensors say."""
     looks = [item.sensors for item in measured if item.sensors]
     if not looks:
@@ -211,7 +216,11 @@ def _sensors(measured: Sequence[records.Measurement]) -> list[str]:
         return [float(look[key]) for look in looks if isinstance(look.get(key), (int, float))]
 
     said = []
-    if others := values("others_busy_cores"):
+    others = values("others_busy_cores")
+    most = float(cores) if cores.isdecimal() and int(cores) else math.inf
+    if wild := sum(value > most for value in others):
+        said.append(f"{wild:,} readings of busy cores exceed the {cores} that there are, and are left out.")
+    if others := [value for value in others if value <= most]:
         said.append(
             f"Other programs kept {statistics.median(others):.1f} cores busy (median of {len(others):,} readings; at most "
             f"{max(others):.1f})."
@@ -251,28 +260,33 @@ def _missing(
     stored: results.CommitResults, suite: Suite, tried: set[Any], run: Sequence[str]
 ) -> list[Absence]:
     """What was not tried, by the smallest profile that holds it, and what has too few launches."""
+    if not tried and _failures(stored):
+        return []  # The environment failed, which is said: there was nothing to try with.
+    others = {(name, params) for name, _, params in tried}
     untried: dict[str, list[str]] = {}
     for case in suite.cases:
         if case.key not in tried:
-            untried.setdefault(suite.profile(case), []).append(case.label)
-    found = [
-        Absence(
-            "missing",
-            f"profile {name} was run, but not these: it was interrupted, or limited with --bench"
-            if name in run
-            else "they belong to no profile but 'all'"
-            if name == "all"
-            else f"profile {name} was not run here",
-            labels,
-        )
-        for name, labels in sorted(untried.items(), key=lambda item: item[0] not in run)
-    ]
+            reason = _why_untried(suite.profile(case), run, (case.benchmark, case.params) in others)
+            untried.setdefault(reason, []).append(case.label)
     few: dict[str, list[str]] = {}
     for case in suite.cases:
-        done = len({item.launch for item in _measured(stored, case)})
-        if 0 < done < case.launches and not stored.settled(case):
-            few.setdefault(f"{done} of {case.launches} launches so far", []).append(case.label)
-    return [Absence("incomplete", reason, labels) for reason, labels in few.items()] + found
+        launches = {item.launch for item in _measured(stored, case)}
+        if launches == {results.BY_ASV}:
+            few.setdefault("stock asv measured it, and tells nothing of launches", []).append(case.label)
+        elif 0 < len(launches) < case.launches and not stored.settled(case):
+            few.setdefault(f"{len(launches)} of {case.launches} launches so far", []).append(case.label)
+    absences = [Absence("incomplete", reason, labels) for reason, labels in few.items()]
+    return absences + [Absence("missing", reason, labels) for reason, labels in untried.items()]
+
+
+def _why_untried(profile: str, run: Sequence[str], in_another_version: bool) -> str:
+    if in_another_version:
+        return "measured with an earlier version of the benchmark alone: run it again"
+    if profile in run:
+        return f"profile {profile} was run without them: it was interrupted, or limited with --bench"
+    if profile == "all":
+        return "they belong to no profile but 'all': --profile all measures them"
+    return f"profile {profile} was not run here: --profile {profile} measures them"
 
 
 # What changed

@@ -29,6 +29,9 @@ from filelock import FileLock, Timeout
 from mlx_velocity import readings, records
 from mlx_velocity.errors import InputError
 
+BY_ASV = "asv"
+"""Stands for the launches of what stock asv measured, which does not tell them apart."""
+
 
 def now() -> str:
     """The time in UTC as it is stored."""
@@ -173,7 +176,7 @@ class CommitResults:
                 if not util.is_na(value) and (name, params) not in ours:
                     found.append(
                         records.Measurement(
-                            "asv",
+                            BY_ASV,
                             name,
                             str(benchmark["version"]),
                             list(params),

@@ -176,18 +176,17 @@ def _changes(machine: MachineRun, report: RunReport) -> str:
     grew = sum(item.head > item.base for item in changes.shifts)
     said.append(
         f"Of {units.count(changes.compared, 'case')} that both have, {grew} grew and {len(changes.shifts) - grew} shrank by "
-        f"more than noise and {report.relevant:.0%}; {changes.undecided} can't be told, having a single launch or a "
+        f"more than noise and {report.relevant * 100:g} %; {changes.undecided} can't be told, having a single launch or a "
         "disturbed one. The commits were measured one after the other, so take a change of a few per cent as a "
         f"hint; {code('mlx-velocity compare')} gives verdicts."
     )
     if changes.shifts:
         headings = [("case", "left"), ("before", "right"), ("after", "right"), ("tokens/s", "right"),
-                    (f"change ({report.confidence:.0%} interval)", "right")]  # fmt: skip
+                    (f"change ({report.confidence * 100:g} % interval)", "right")]  # fmt: skip
         said.append(table_of(headings, [_shift(item) for item in changes.shifts]))
     if changes.other_tokens:
         said.append(
-            f"{units.count(len(changes.other_tokens), 'case')} generate other tokens than before, and so may "
-            f"compute something else: {_named(changes.other_tokens)}."
+            f"Other greedy tokens than before, and so perhaps another computation: {_named(changes.other_tokens)}."
         )
     return "\n\n".join(said)
 
