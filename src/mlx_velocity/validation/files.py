@@ -251,11 +251,8 @@ def _comparison(stored: Stored) -> None:
         if isinstance(item, comparison.PairReading):
             label = records.case_label(item.benchmark, tuple(item.params))
             turns = len(item.base) + len(item.head)
-            numbers = [sample for turn in (*item.base, *item.head) for sample in turn]
             if turns > len(item.order):
                 stored.say(f"{label}: {turns} turns, and an order for {len(item.order)}", advice, line)
-            if item.unit in NEVER_NEGATIVE and min(numbers, default=1.0) <= 0:
-                stored.say(f"{label} has a sample of {min(numbers):g} {item.unit}", advice, line)
     if not found and not stored.problems:
         stored.say("it is empty", advice)
     if found and not any(isinstance(item, comparison.End) for _, item in found):
