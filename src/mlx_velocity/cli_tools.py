@@ -81,7 +81,7 @@ def add_to(app: typer.Typer, console: Console) -> None:
         paths: Annotated[
             list[Path] | None,
             typer.Argument(
-                metavar="[PATH]…", help="Files and folders; by default all that the track has stored."
+                metavar="PATH", help="Files and folders; by default all that the track has stored."
             ),
         ] = None,
         notes: Annotated[
