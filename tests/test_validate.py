@@ -25,6 +25,7 @@ import mlx_velocity
 from mlx_velocity import __main__ as entry
 from mlx_velocity import (
     cases,
+    cli,
     comparison,
     comparisons,
     history,
@@ -592,8 +593,9 @@ def test_every_format_is_looked_at() -> None:
 def here(
     copy: Copy, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> Callable[..., Done]:
-    """Runs the program in the folder of the copy."""
+    """Runs the program in the folder of the copy, in a window wide enough for its lines."""
     monkeypatch.chdir(copy.track.root)
+    monkeypatch.setattr(cli.console, "_width", 300)
 
     def run(*arguments: str) -> Done:
         monkeypatch.setattr(sys, "argv", ["mlx-velocity", *arguments])
@@ -621,7 +623,7 @@ def test_table(copy: Copy, here: Callable[..., Done]) -> None:
     copy.edit_line(copy.readings, "measurement", spoil_sample(-1.0))
     done = here("validate", "--quiet")
     assert done.code == 2
-    for word in ("what is wrong", "what to do", "a sample of -1 seconds", "3"):
+    for word in ("what is wrong", "what to do", "a sample of -1 seconds", "remove that line"):
         assert word in done.out
     assert "Traceback" not in done.out + done.err
 
