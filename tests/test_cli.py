@@ -36,7 +36,7 @@ from mlx_velocity.probe import profiles
 from mlx_velocity.workers import WorkerError
 
 WRONG, FAILED, INTERRUPTED = 2, 4, 130
-COMMANDS = ["run", "show", "publish", "preview", "releases"]
+COMMANDS = sorted(typer.main.get_command(app).commands)
 
 Run = Callable[..., Done]
 

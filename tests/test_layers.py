@@ -130,9 +130,9 @@ LAYERS = {
     "profiling": Layer(
         frozenset({"profiling.*"}),
         frozenset({"words", "maths", "probe", "profiling"}),
-        frozenset({"jsonschema", "rich"}),
+        frozenset({"rich"}),
         inside=frozenset({"mlx"}),
-        also=frozenset({"report.text"}),
+        also=frozenset({"report.text", "schemas"}),
     ),
     "commands": Layer(
         frozenset({"commands.*", "site.*"}),

@@ -8,6 +8,7 @@ import re
 import jsonschema
 import pytest
 
+from mlx_velocity import schemas
 from mlx_velocity.errors import InputError
 from mlx_velocity.probe import kept, models, timing
 from mlx_velocity.profiling import BenchmarkResult, BenchmarkSuite, SequenceResult, ThermalMonitor, document
@@ -168,7 +169,7 @@ def test_json_is_checked_and_whole():
     """The document has raw samples and base units, satisfies its schema, and says its format."""
     found = BenchmarkSuite(thermal=warm()).benchmark_sequence_lengths([8], num_iterations=2)
     data = json.loads(found.to_json())
-    document.validator().validate(data)
+    schemas.validator(document.SCHEMA).validate(data)
     assert (data["format"], data["kind"]) == (1, "benchmark-suite")
     assert tuple(data["results"]["seq_8"]["samples"]) == found.results["seq_8"].samples
     assert data["results"]["seq_8"]["peak_bytes"] == found.results["seq_8"].peak_bytes
@@ -192,10 +193,10 @@ def test_json_is_checked_and_whole():
 def test_the_schema_refuses_what_is_no_result(spoil):
     """Each kind of damage to a document is noticed."""
     data = json.loads(result(sequence()).to_json())
-    document.validator().validate(data)
+    schemas.validator(document.SCHEMA).validate(data)
     spoil(data)
     with pytest.raises(jsonschema.ValidationError):
-        document.validator().validate(data)
+        schemas.validator(document.SCHEMA).validate(data)
 
 
 def test_what_is_not_known_is_null():

@@ -3,23 +3,15 @@
 from __future__ import annotations
 
 import json
-from functools import cache
-from importlib.resources import files
 from typing import Any
 
-from jsonschema import Draft202012Validator
+from mlx_velocity import schemas
 
 FORMAT = 1
 KIND = "benchmark-suite"
 SCHEMA = "benchmark-suite.schema.json"
 VIEWS = ("_ms", "_memory_gb", "_memory_gib", "tokens_per_sec")
 """Endings of what is another unit of something that is stored."""
-
-
-@cache
-def validator() -> Draft202012Validator:
-    """The schema, ready to check."""
-    return Draft202012Validator(json.loads((files("mlx_velocity") / SCHEMA).read_text("utf-8")))
 
 
 def dump(data: dict[str, Any]) -> str:
@@ -29,7 +21,7 @@ def dump(data: dict[str, Any]) -> str:
             {"format": FORMAT, "kind": KIND, **data, "results": _base_units(data["results"])}, default=str
         )
     )
-    validator().validate(whole)
+    schemas.validator(SCHEMA).validate(whole)
     return json.dumps(whole, indent=1, allow_nan=False) + "\n"
 
 
