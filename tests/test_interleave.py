@@ -252,6 +252,16 @@ def test_a_slow_control_sets_a_pair_aside(run: Callable[..., Ran]) -> None:
     assert [bool(pair.disturbed) for pair in ran.pairs] == [False] * 4 + [True] + [False] * 2
 
 
+def test_a_machine_that_slows_down_for_good_is_still_measured(run: Callable[..., Ran]) -> None:
+    """Some pairs are lost where the machine becomes slower and stays so; then that is what is usual."""
+    times = {True: {"copy": 0.01, "product": 0.01}, False: {"copy": 0.013, "product": 0.013}}
+    machine = Machine(steady(0.5, 0.5), probe=lambda count: times[count < 4])
+    ran = run(machine, DECODE)
+    lost = sum(bool(pair.disturbed) for pair in ran.pairs)
+    assert 0 < lost < interleave.PATIENCE
+    assert ran.verdicts()[DECODE.benchmark].verdict == "unchanged"
+
+
 def test_a_control_that_fails_is_left_out(run: Callable[..., Ran]) -> None:
     """The comparison goes on without a control that can't run."""
 

@@ -12,8 +12,9 @@ from mlx_velocity.workers import Worker, WorkerError
 EVERY_S = 1.0
 """The control's probe is read at most this often: it must not cost more than the cases."""
 TIMEOUT_S = 60.0
-USUAL = 15
-"""Readings of the control that say what is usual: a machine that changed for good is a new machine."""
+USUAL = 9
+"""Readings of the control that say what is usual. A machine that has changed for good is a new machine: its fifth
+reading is the median of them, before `interleave.PATIENCE` is at an end."""
 
 StartWorker = Callable[[Prepared], Worker]
 
