@@ -6,6 +6,7 @@ or NotImplementedError, asv's way to skip, with the reason.
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import inspect
 from collections.abc import Iterator
@@ -58,15 +59,75 @@ def generate_step(
     import mlx.core as mx
 
     step = _generate_module().generate_step
-    known = inspect.signature(step).parameters
-    for name in needed:
-        if name not in known:
-            raise NotImplementedError(f"generate_step of mlx-lm {mlx_lm_version()} takes no {name}")
-    arguments = {name: value for name, value in wanted.items() if name in known}
-    if "temp" in known and known["temp"].default is inspect.Parameter.empty:
+    arguments = _known_arguments(step, needed, wanted)
+    temperature = inspect.signature(step).parameters.get("temp")
+    if temperature is not None and temperature.default is inspect.Parameter.empty:
         arguments["temp"] = 0.0
     steps: Iterator[Any] = step(prompt=mx.array(prompt), model=model, **arguments)
     return steps
+
+
+def _known_arguments(function: Any, needed: tuple[str, ...], wanted: dict[str, Any]) -> dict[str, Any]:
+    """Those of the `wanted` arguments that `function` takes; NotImplementedError where a `needed` one is missing."""
+    known = inspect.signature(function).parameters
+    for name in needed:
+        if name not in known:
+            raise NotImplementedError(f"{function.__name__} of mlx-lm {mlx_lm_version()} takes no {name}")
+    return {name: value for name, value in wanted.items() if name in known}
+
+
+def speculative_step(model: Any, draft: Any, prompt: list[int], **wanted: Any) -> Iterator[Any]:
+    """mlx_lm's token generator with a draft model, behind a `prompt_cache` of both (since January 2025).
+
+    Its items end with whether the draft had guessed the token.
+    """
+    import mlx.core as mx
+
+    step = getattr(_generate_module(), "speculative_generate_step", None)
+    if step is None:
+        raise NotImplementedError(f"mlx-lm {mlx_lm_version()} has no speculative_generate_step")
+    arguments = _known_arguments(step, ("prompt_cache",), wanted)
+    steps: Iterator[Any] = step(prompt=mx.array(prompt), model=model, draft_model=draft, **arguments)
+    return steps
+
+
+def batch_steps(model: Any, rows: list[list[int]], max_tokens: int, step_size: int) -> Iterator[list[int]]:
+    """Greedy tokens of mlx_lm's BatchGenerator (since September 2025), one for each of `rows` a step."""
+    make = getattr(_generate_module(), "BatchGenerator", None)
+    if make is None:
+        raise NotImplementedError(f"mlx-lm {mlx_lm_version()} has no BatchGenerator")
+    sizes = {
+        "completion_batch_size": len(rows),
+        "prefill_batch_size": len(rows),
+        "prefill_step_size": step_size,
+    }
+    generator = make(
+        model, **_known_arguments(make, (), {"max_tokens": max_tokens, "sampler": greedy, **sizes})
+    )
+    uids = generator.insert(rows)
+    # The first versions' `next` returned the generated tokens; later ones have a method for those.
+    following = getattr(generator, "next_generated", generator.next)
+    while responses := following():
+        tokens = {response.uid: int(response.token) for response in responses}
+        yield [tokens[uid] for uid in uids]
+
+
+def generation_stream() -> Any:
+    """The stream that mlx_lm generates on; the default one where it has none of its own."""
+    import mlx.core as mx
+
+    found = getattr(_generate_module(), "generation_stream", None)
+    return mx.default_stream(mx.default_device()) if found is None else found
+
+
+def wire(model: Any) -> None:
+    """Let Metal keep the weights resident until this process ends, as mlx_lm does while it generates."""
+    limit = getattr(_generate_module(), "wired_limit", None)
+    if limit is not None:
+        _wired.enter_context(limit(model))
+
+
+_wired = contextlib.ExitStack()
 
 
 def token_of(step: Any) -> int:
@@ -99,6 +160,14 @@ def make_prompt_cache(model: Any) -> list[Any]:
     except ModuleNotFoundError:
         raise NotImplementedError(f"mlx-lm {mlx_lm_version()} has no prompt cache") from None
     return list(module.make_prompt_cache(model))
+
+
+def trim_prompt_cache(prompt_cache: list[Any], tokens: int) -> None:
+    """Take the last `tokens` tokens out of a prompt cache; NotImplementedError where it can't be done."""
+    module = importlib.import_module("mlx_lm.models.cache")
+    if not module.can_trim_prompt_cache(prompt_cache):
+        raise NotImplementedError("the prompt cache of this model can't be trimmed")
+    module.trim_prompt_cache(prompt_cache, tokens)
 
 
 def cache_bytes(prompt_cache: list[Any]) -> int:
@@ -157,6 +226,16 @@ def device_info() -> dict[str, Any]:
         return dict(mx.device_info())
     metal = getattr(mx, "metal", None)
     return dict(metal.device_info()) if metal is not None and metal.is_available() else {}
+
+
+def backend() -> str:
+    """What MLX computes with by default: `cpu`, `metal` or `cuda`."""
+    import mlx.core as mx
+
+    if mx.default_device() == mx.Device(mx.cpu):
+        return "cpu"
+    metal = getattr(mx, "metal", None)
+    return "metal" if metal is not None and metal.is_available() else "cuda"
 
 
 def device_memory_bytes() -> int:

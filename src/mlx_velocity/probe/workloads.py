@@ -12,7 +12,7 @@ import copy
 import hashlib
 import itertools
 import time
-from collections.abc import Iterator
+from collections.abc import Hashable, Iterator
 from typing import Any, Protocol
 
 from mlx_velocity.probe import compat, kept, models, observe
@@ -162,9 +162,7 @@ class Decode:
 
     def begin(self) -> Iterator[Any]:
         """A new generation, nothing computed yet."""
-        filled = kept.keep("prompt cache", (self.spec, self.depth), self._fill)
-        # Copies of arrays share their memory until one is written to.
-        self.cache = copy.deepcopy(filled)
+        self.cache = filled(self.model, (self.spec, self.depth), [self.ids[:-1]])
         return compat.generate_step(
             self.model,
             self.ids[-1:],
@@ -174,17 +172,6 @@ class Decode:
             sampler=compat.greedy,
             prefill_step_size=PREFILL_STEP_SIZE,
         )
-
-    def _fill(self) -> list[Any]:
-        """A prompt cache that holds all but the last token of the prompt."""
-        import mlx.core as mx
-
-        cache = compat.make_prompt_cache(self.model)
-        ids = self.ids[:-1]
-        chunks = [mx.array([ids[i : i + PREFILL_CHUNK]]) for i in range(0, len(ids), PREFILL_CHUNK)]
-        if chunks:
-            prefill(self.model, chunks, cache)
-        return cache
 
     def read(self, step: Any) -> Any:
         """The token of one step, or one token for each sequence of a batch; waits until it is computed."""
@@ -249,6 +236,25 @@ class DefaultDecode(Decode):
         return compat.generate_step(self.model, self.ids, max_tokens=self.tokens + 1)
 
 
-def digest(tokens: list[int]) -> str:
+def filled(model: Any, key: Hashable, rows: list[list[int]]) -> list[Any]:
+    """A copy of the prompt cache of `model` that holds `rows`, one list of ids for each sequence of a batch.
+
+    The filled one is kept under `key`. Copies of arrays share their memory until one is written to.
+    """
+    return copy.deepcopy(kept.keep("prompt cache", key, lambda: fill(model, rows)))
+
+
+def fill(model: Any, rows: list[list[int]]) -> list[Any]:
+    """A new prompt cache of `model` that holds `rows`; an empty one where they are empty."""
+    import mlx.core as mx
+
+    cache, ids = compat.make_prompt_cache(model), mx.array(rows)
+    chunks = [ids[:, i : i + PREFILL_CHUNK] for i in range(0, len(rows[0]), PREFILL_CHUNK)]
+    if chunks:
+        prefill(model, chunks, cache)
+    return cache
+
+
+def digest(tokens: list[Any]) -> str:
     """16 hexadecimal digits of the SHA-256 of token ids: equal output, equal digest."""
     return hashlib.sha256(" ".join(map(str, tokens)).encode()).hexdigest()[:16]
