@@ -48,7 +48,17 @@ class Layer:
 LAYERS = {
     "words": Layer(
         frozenset(
-            {"__init__", "comparison", "errors", "metrics", "problems", "records", "run_report", "units"}
+            {
+                "__init__",
+                "bench",
+                "comparison",
+                "errors",
+                "metrics",
+                "problems",
+                "records",
+                "run_report",
+                "units",
+            }
         ),
         frozenset({"words"}),
     ),
@@ -88,6 +98,7 @@ LAYERS = {
                 "comparisons",
                 "environments",
                 "history",
+                "interpreter",
                 "machine",
                 "readings",
                 "releases",

@@ -67,13 +67,22 @@ class Prepared:
         """Its interpreter."""
         return self.path / "bin" / "python"
 
+    @property
+    def working_folder(self) -> Path:
+        """Where its processes run, and their temporary folder."""
+        temporary = self.path / "tmp"
+        temporary.mkdir(exist_ok=True)
+        return temporary
+
     def variables(self) -> dict[str, str]:
         """The environment variables of a process in it, with a temporary folder of its own."""
         # mlx compiles into the temporary folder and did not always version what it left there.
-        temporary = self.path / "tmp"
-        temporary.mkdir(exist_ok=True)
         passed = {key: os.environ[key] for key in PASSED_ON if key in os.environ}
-        passed |= {"TMPDIR": str(temporary), "PYTHONUNBUFFERED": "1", "TOKENIZERS_PARALLELISM": "false"}
+        passed |= {
+            "TMPDIR": str(self.working_folder),
+            "PYTHONUNBUFFERED": "1",
+            "TOKENIZERS_PARALLELISM": "false",
+        }
         if self.overlay is not None:
             passed["PYTHONPATH"] = str(self.overlay)
         return passed

@@ -10,9 +10,10 @@ import signal
 import subprocess
 import threading
 from collections import deque
+from pathlib import Path
 from typing import Any, Protocol
 
-from mlx_velocity.environments import Prepared, without_folders
+from mlx_velocity.environments import without_folders
 
 LAST_LINES = 20
 """How much of a dead worker's standard error is kept with the failure."""
@@ -40,6 +41,29 @@ class WorkerTimeout(WorkerError):
         self.outcome = "timeout"
 
 
+class Place(Protocol):
+    """Where a worker runs: an environment made for a commit, or a Python that is here."""
+
+    @property
+    def path(self) -> Path:
+        """Its folder, which no message may show."""
+
+    @property
+    def overlay(self) -> Path | None:
+        """A folder laid over it."""
+
+    @property
+    def python(self) -> Path:
+        """Its interpreter."""
+
+    @property
+    def working_folder(self) -> Path:
+        """Where the process runs; nobody else's code may lie there, for Python looks there first."""
+
+    def variables(self) -> dict[str, str]:
+        """The environment variables of the process."""
+
+
 class Worker(Protocol):
     """What the scheduler needs of a worker, here or across a network."""
 
@@ -53,7 +77,7 @@ class Worker(Protocol):
 class LocalWorker:
     """A worker process on this machine, in a session of its own; WorkerError where it can't be started."""
 
-    def __init__(self, environment: Prepared, extra_variables: dict[str, str]) -> None:
+    def __init__(self, environment: Place, extra_variables: dict[str, str]) -> None:
         self._places = (str(environment.path), str(environment.overlay or environment.path))
         try:
             self._process = subprocess.Popen(
@@ -61,7 +85,7 @@ class LocalWorker:
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.PIPE,
-                cwd=environment.variables()["TMPDIR"],
+                cwd=environment.working_folder,
                 env={**environment.variables(), **extra_variables},
                 start_new_session=True,
             )

@@ -123,7 +123,7 @@ def generation_stream() -> Any:
 def wire(model: Any) -> None:
     """Let Metal keep the weights resident until this process ends, as mlx_lm does while it generates."""
     limit = getattr(_generate_module(), "wired_limit", None)
-    if limit is not None:
+    if limit is not None and backend() == "metal":
         _wired.enter_context(limit(model))
 
 

@@ -32,13 +32,14 @@ def generate(model: Any, rows: list[list[int]], cache: list[Any], ahead: bool) -
     import mlx.core as mx
 
     prompt, stream = mx.array(rows), compat.generation_stream()
+    begin: Any = mx.async_eval
 
     def step(tokens: Any) -> tuple[Any, Any]:
         with mx.stream(stream):
             logits = model(tokens, cache=cache)[:, -1, :]
             logprobs = logits - mx.logsumexp(logits, axis=-1, keepdims=True)
             chosen = compat.greedy(logprobs)
-            mx.async_eval(chosen, logprobs)
+            begin(chosen, logprobs)
             return chosen, logprobs
 
     while prompt.shape[1] > 1:

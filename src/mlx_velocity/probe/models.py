@@ -73,12 +73,17 @@ def get(spec: str | Held) -> Any:
 
 def build(spec: str) -> Any:
     """A new model of `spec`, evaluated, in evaluation mode; the errors are those of `get`."""
+    check_fits(needed_bytes(spec))
     if spec.startswith("path:") or (not is_synthetic(spec) and "/" in spec):
         return _loaded(spec)
-    needed, available = needs_bytes(spec), compat.device_memory_bytes()
-    if needed > available:
-        raise NotImplementedError(f"needs {needed / 1e9:.0f} GB, has {available / 1e9:.0f} GB")
     return _evaluated(_lazy(spec))
+
+
+def check_fits(needed: int) -> None:
+    """NotImplementedError with both numbers where the device has less memory than `needed` bytes."""
+    available = compat.device_memory_bytes()
+    if needed > available:
+        raise NotImplementedError(f"needs {needed / 1e9:.1f} GB, this machine has {available / 1e9:.1f} GB")
 
 
 def is_synthetic(spec: str) -> bool:
@@ -110,6 +115,18 @@ def needs_bytes(spec: str) -> int:
 
     # The arrays are lazy: their sizes are known and nothing is allocated.
     size = sum(parameter.nbytes for _, parameter in tree_flatten(_lazy(spec).parameters()))
+    return with_headroom(size)
+
+
+def needed_bytes(spec: str) -> int:
+    """Bytes that measuring the model of `spec` takes; 0 where nothing is known of it before it is loaded."""
+    if spec.startswith("path:"):
+        return with_headroom(sum(path.stat().st_size for path in files_of(spec)))
+    return 0 if not is_synthetic(spec) and "/" in spec else needs_bytes(spec)
+
+
+def with_headroom(size: int) -> int:
+    """Bytes that measuring takes beside `size` bytes of weights, those included."""
     return int(size * HEADROOM) + HEADROOM_BYTES
 
 
@@ -206,10 +223,16 @@ def _loaded(spec: str) -> Any:
 
     if not spec.startswith("path:"):
         return mlx_lm.load(spec)[0]
+    return mlx_lm.load(str(files_of(spec)[0].parent))[0]
+
+
+def files_of(spec: str) -> list[Path]:
+    """The files of weights of `path:<folder>`; InputError where it is no folder of a model."""
     folder = Path(spec.removeprefix("path:")).expanduser()
     if not (folder / "config.json").is_file():
         raise InputError(f"{folder} holds no config.json", "give the folder of a model in mlx_lm's format")
-    if not list(folder.glob("*.safetensors")):
+    found = sorted(folder.glob("*.safetensors"))
+    if not found:
         advice = "download the weights into it, or convert them with mlx_lm.convert"
         raise InputError(f"{folder} holds a config.json and no *.safetensors", advice)
-    return mlx_lm.load(str(folder))[0]
+    return found

@@ -11,7 +11,7 @@ from typing import Any
 GROUP_SIZE = 64
 """Weights that share one scale and one bias when quantized; mlx-lm's default."""
 
-DTYPES = ("float32", "bfloat16", "8bit", "4bit")
+DTYPES = ("float32", "bfloat16", "float16", "8bit", "4bit")
 """The second half of a model spec."""
 
 BITS = {"8bit": 8, "4bit": 4}

@@ -20,7 +20,7 @@ import traceback
 from collections.abc import Callable
 from typing import Any, TextIO
 
-from mlx_velocity.probe import control, measure, peaks, sensors
+from mlx_velocity.probe import bench, control, measure, peaks, sensors
 
 Message = dict[str, Any]
 
@@ -84,6 +84,7 @@ OPERATIONS: dict[str, Callable[[Message], Message]] = {
     "measure": _of_case(measure.measure),
     "warm": _of_case(measure.warm),
     "turn": _of_case(measure.turn),
+    "bench": bench.answer,
     "control": lambda _: {"control": control.read()},
     "peaks": lambda request: {"peaks": peaks.read(tuple(request.get("dtypes", peaks.DTYPES)))},
 }
