@@ -161,7 +161,7 @@ def test_a_model_type_that_mlx_lm_lacks_is_skipped_with_the_reason(monkeypatch):
 def test_a_model_that_does_not_fit_is_skipped_with_the_sizes(monkeypatch):
     """A model larger than the memory is skipped before anything is allocated."""
     monkeypatch.setattr(compat, "device_memory_bytes", lambda: 8_000_000_000)
-    with pytest.raises(NotImplementedError, match="needs 21.4 GB, this machine has 8.0 GB"):
+    with pytest.raises(NotImplementedError, match=r"needs 21\.4 GB, this machine has 8\.0 GB"):
         models.get("llama-3.1-8b-bfloat16")
 
 

@@ -161,7 +161,8 @@ def _measure_model(
 
 def telling(error: WorkerError) -> str:
     """How a worker ended, and the line of what it printed that says why, where one does."""
-    said = [line.strip() for line in error.last_lines if re.search(r"rror|terminat|assert", line)]
+    lines = [line.strip() for line in error.last_lines if not line.startswith("Fatal Python error")]
+    said = [line for line in lines if re.search(r"rror|terminat|assert", line)]
     return ": ".join([error.reason, *said[:1]])
 
 

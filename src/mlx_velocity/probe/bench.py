@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
 import sys
 import traceback
@@ -150,14 +149,12 @@ def _configuration(spec: str, model: Any) -> Message:
     if models.is_synthetic(spec):
         return models.config(spec)
     if spec.startswith("path:"):
-        folder = Path(spec.removeprefix("path:")).expanduser()
-        found: Message = json.loads((folder / "config.json").read_text("utf-8"))
-        return found
-    arguments: Any = model.args
-    # A dataclass whose fields may be dataclasses; JSON has no others.
-    return dict(
-        json.loads(json.dumps(vars(arguments), default=lambda value: getattr(value, "__dict__", str(value))))
-    )
+        text = (models.files_of(spec)[0].parent / "config.json").read_text("utf-8")
+    else:
+        # A dataclass whose fields may be dataclasses; JSON has no others.
+        text = json.dumps(vars(model.args), default=lambda value: getattr(value, "__dict__", str(value)))
+    # Infinity stands in real configurations, and in no JSON that others read.
+    return dict(json.loads(text, parse_constant=str))
 
 
 def sample(request: Message) -> Message:
