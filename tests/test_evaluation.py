@@ -19,6 +19,7 @@ EVALUATION = Path(__file__).resolve().parent.parent / "evaluation"
 PRINTED = {
     "speed_vs_asv": ("mlx-velocity", "asv takes", "inside samples", "not judged in quick mode"),
     "agree_with_mlx_lm": ("prefill", "decode", "ratio", "not judged in quick mode"),
+    "bench_agrees": ("prefill", "decode", "ratio", "not judged in quick mode"),
     "ab_error_rates": ("Two equal sides", "Head slower", "20 cases at once", "not judged in quick mode"),
 }
 
@@ -104,6 +105,27 @@ def test_agree_with_mlx_lm_says_what_failed(tmp_path: Path) -> None:
     assert "no config.json" in done.stderr
 
 
+def test_bench_agrees_measures_both_sides(tmp_path: Path) -> None:
+    """A quick run has prefill and decode of both commands, from the same versions."""
+    pytest.importorskip("mlx_lm")
+    report = quick("bench_agrees", tmp_path)
+    assert set(report["stages"]) == {"prefill", "decode"}
+    assert set(report["versions"]) == {"mlx", "mlx_lm"}
+    for row in report["stages"].values():
+        assert row["ratio"] == pytest.approx(row["ours_tokens_per_s"] / row["theirs_tokens_per_s"])
+        assert len(row["ratios_of_pairs"]) == report["processes_per_side"] == 2
+        assert all(map(is_positive, row["ratios_of_pairs"]))
+
+
+def test_bench_agrees_says_what_failed(tmp_path: Path) -> None:
+    """A folder that is no model ends with 4 and the reason."""
+    pytest.importorskip("mlx_lm")
+    command = [sys.executable, str(EVALUATION / "bench_agrees.py"), "--quick", "--model", str(tmp_path / "no model")]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 4
+    assert "no config.json" in done.stderr
+
+
 def test_ab_error_rates_fills_its_tables(tmp_path: Path) -> None:
     report = quick("ab_error_rates", tmp_path)
     assert len(report["equal"]) == 9
@@ -143,7 +165,7 @@ def test_help_says_what_is_shown_and_its_goal(name: str) -> None:
 
 @pytest.mark.parametrize(
     ("name", "argument"),
-    [("speed_vs_asv", "--samples=0"), ("speed_vs_asv", "--commits=0"), ("agree_with_mlx_lm", "--prompt-tokens=1"), ("ab_error_rates", "--runs=0")],
+    [("speed_vs_asv", "--samples=0"), ("speed_vs_asv", "--commits=0"), ("agree_with_mlx_lm", "--prompt-tokens=1"), ("bench_agrees", "--samples=0"), ("ab_error_rates", "--runs=0")],
 )  # fmt: skip
 def test_a_meaningless_number_is_refused(name: str, argument: str) -> None:
     done = subprocess.run(
