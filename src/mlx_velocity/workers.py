@@ -81,7 +81,7 @@ class LocalWorker:
         self._places = (str(environment.path), str(environment.overlay or environment.path))
         try:
             self._process = subprocess.Popen(
-                [str(environment.python), "-X", "faulthandler", "-m", "mlx_velocity.probe.worker"],
+                environment.command,
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.PIPE,
@@ -169,3 +169,8 @@ class LocalWorker:
         assert self._process.stderr is not None
         for line in self._process.stderr:
             self._stderr.append(line.decode("utf-8", "replace").rstrip())
+
+
+def here(variables: dict[str, str], python: Path | None = None) -> Worker:
+    """A worker in the Python that runs this, or in another one, with whatever mlx is installed there."""
+    return LocalWorker(installed.here(python=python), variables)

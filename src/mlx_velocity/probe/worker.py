@@ -20,7 +20,7 @@ import traceback
 from collections.abc import Callable
 from typing import Any, TextIO
 
-from mlx_velocity.probe import bench, control, measure, peaks, sensors
+from mlx_velocity.probe import bench, breakdown, control, measure, peaks, sensors
 
 Message = dict[str, Any]
 
@@ -87,6 +87,7 @@ OPERATIONS: dict[str, Callable[[Message], Message]] = {
     "bench": bench.answer,
     "control": lambda _: {"control": control.read()},
     "peaks": lambda request: {"peaks": peaks.read(tuple(request.get("dtypes", peaks.DTYPES)))},
+    "profile": breakdown.breakdown,
 }
 
 
