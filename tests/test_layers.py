@@ -51,6 +51,7 @@ LAYERS = {
             {
                 "__init__",
                 "bench",
+                "breakdown",
                 "comparison",
                 "errors",
                 "metrics",
@@ -99,7 +100,9 @@ LAYERS = {
                 "environments",
                 "history",
                 "interpreter",
+                "installed",
                 "machine",
+                "profiles",
                 "readings",
                 "releases",
                 "requirements",
@@ -122,12 +125,18 @@ LAYERS = {
     ),
     # What measures and asks the maths meanwhile when to stop; and what says how it ended.
     "comparing": Layer(
-        frozenset({"interleave", "judge", "launches"}),
+        frozenset({"dissect", "interleave", "judge", "launches"}),
         frozenset({"words", "maths", "edges", "comparing"}),
     ),
     # A pure comparison of stored records: what the edges keep, seen with the maths.
     "views": Layer(
-        frozenset({"changes", "reporting"}),
+        frozenset(
+            {
+                "changes",
+                "reporting",
+                "shares",
+            }
+        ),
         frozenset({"words", "maths", "edges", "views"}),
         never=OUTSIDE | {"print", "open", "input"},
     ),

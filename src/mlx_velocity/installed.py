@@ -44,7 +44,8 @@ class Installed(environments.Prepared):
 
     def variables(self) -> dict[str, str]:
         """The environment variables of a process in it; its temporary folder is everybody's."""
-        return {**environments.passed_on(), "TMPDIR": tempfile.gettempdir()}
+        laid_over = {"PYTHONPATH": str(self.overlay)} if self.overlay else {}
+        return {**environments.passed_on(), "TMPDIR": tempfile.gettempdir(), **laid_over}
 
 
 def here(backend: str = "auto", python: Path | None = None) -> Installed:

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from scipy.stats import false_discovery_control
 from scipy.stats import t as student
 
 
@@ -76,10 +77,19 @@ class Location:
             return 1.0 if self.value == 0 else 0.0
         return float(2 * student.sf(abs(self.value) / self.error, self.freedom))
 
+    def reach(self, confidence: float) -> float:
+        """How far an interval at `confidence` goes to either side of the value."""
+        return float(student.isf((1 - confidence) / 2, self.freedom)) * self.error
+
     def ratio(self, confidence: float) -> Ratio:
         """The location of logarithms as a ratio with its interval."""
-        reach = float(student.isf((1 - confidence) / 2, self.freedom)) * self.error
+        reach = self.reach(confidence)
         return Ratio(_exp(self.value), _exp(self.value - reach), _exp(self.value + reach), confidence)
+
+
+def adjusted(chances: Sequence[float]) -> list[float]:
+    """Values of p for several questions at once, by Benjamini and Hochberg (1995): the share of false yeses."""
+    return [float(p) for p in false_discovery_control(chances, method="bh")] if chances else []
 
 
 CLIP = 2.5

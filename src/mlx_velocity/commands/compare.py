@@ -69,7 +69,7 @@ def compare(track: tracks.Track, options: CompareOptions, console: Console) -> C
     ends the measuring: what is decided so far is returned, and kept.
     """
     began = time.monotonic()
-    repo_path = _repository(track)
+    repo_path = repository(track)
     targets = _targets(track, repo_path, options)
     backend = requirements.backend_here(track.settings.backend)
     profile = options.profile or DEFAULT_PROFILES[backend]
@@ -181,7 +181,7 @@ def tokens(
     return {key: count for key, count in found.items() if count}
 
 
-def _repository(track: tracks.Track) -> str:
+def repository(track: tracks.Track) -> str:
     """A clone at hand is used as it is, working tree and all; anything else is asv's clone of it."""
     if track.conf.dvcs != "releases" and (Path(track.conf.repo) / ".git").exists():
         return str(track.conf.repo)

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from mlx_velocity.errors import InputError
-from mlx_velocity.probe import compat, lora, models, observe, parts, sensors, workloads
+from mlx_velocity.probe import compat, lora, observe, parts, sensors, workloads
 from mlx_velocity.probe.workloads import Workload
 
 STAGES = ("prefill", "decode", "lora")
@@ -120,7 +120,7 @@ def _measure(stage: Stage, repetitions: int, warm: bool) -> dict[str, Any]:
 
 def _add(found: dict[str, dict[str, Any]], taken: list[parts.Part], number: int) -> None:
     for part in taken:
-        empty = {
+        empty: dict[str, Any] = {
             "name": part.name,
             "kind": part.kind,
             "layer": part.layer,
@@ -179,13 +179,18 @@ def _floor(recorder: parts.Recorder) -> float:
 
     one = mx.array(1.0)
     mx.eval(one)
-    add = recorder.function(lambda x: x + one, "nothing")
-    _, taken = recorder.whole(lambda: [add(one) for _ in range(FLOOR_RUNS)] and None)
+
+    def body() -> None:
+        for _ in range(FLOOR_RUNS):
+            with recorder.part("nothing", "nothing"):
+                parts.compute(one + one)
+
+    taken = recorder.whole(body)[1]
     return round(statistics.median(next(part for part in taken if part.name == "nothing").self_s), DIGITS)
 
 
 def _same(plain: dict[str, Any], apart: dict[str, Any]) -> bool:
     """Whether both runs computed the same: equal tokens, or an equal loss but for rounding."""
     if "loss" in plain:
-        return abs(plain["loss"] - apart["loss"]) <= 1e-4 * max(1.0, abs(plain["loss"]))
+        return bool(abs(plain["loss"] - apart["loss"]) <= 1e-4 * max(1.0, abs(plain["loss"])))
     return bool(plain.get("digest") == apart.get("digest"))

@@ -76,7 +76,7 @@ class Place:
 
 def places(model: Any) -> dict[int, Place]:
     """The place of every module of a model by its identity; a module in several places has its first one."""
-    paths = {path: module for path, module in reversed(list(model.named_modules()))}
+    paths = dict(reversed(list(model.named_modules())))
     layers = {path for path in paths if re.search(r"\.\d+$", path) and not re.search(r"\.\d+\.", path)}
     numbers = sorted(int(path.rpartition(".")[2]) for path in layers)
     found = {}
