@@ -204,6 +204,8 @@ class Difference:
     head: Breakdown
     pairs: int
     """Pairs of launches that count."""
+    disturbed_used: bool
+    """Whether disturbed pairs count too, because the others are too few."""
     error_rate: float
     """Of the rows that are called, the share that is expected to be noise at most."""
     same_result: bool | None

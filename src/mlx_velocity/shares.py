@@ -92,13 +92,14 @@ def _sums(launch: Launch, key: Callable[[Part], Key]) -> dict[Key, tuple[float, 
 
 
 def pairs(base: Profile, head: Profile) -> list[tuple[Launch, Launch]]:
-    """The launches of both sides that took turns and were not disturbed."""
+    """The launches of both sides that took turns: the undisturbed ones, or all where these are too few.
+
+    What disturbs falls on both sides by lot: it widens the spread and favours neither.
+    """
     others = {item.number: item for item in head.launches}
-    return [
-        (item, others[item.number])
-        for item in base.launches
-        if item.number in others and not item.disturbed and not others[item.number].disturbed
-    ]
+    found = [(item, others[item.number]) for item in base.launches if item.number in others]
+    quiet = [pair for pair in found if not pair[0].disturbed and not pair[1].disturbed]
+    return quiet if len(quiet) >= PAIRS_LEAST else found
 
 
 def growth(found: Sequence[tuple[Launch, Launch]], by: By, error_rate: float = ERROR_RATE) -> list[Growth]:
@@ -112,7 +113,11 @@ def growth(found: Sequence[tuple[Launch, Launch]], by: By, error_rate: float = E
     key = key_of(by)
     sums = [tuple({name: own for name, (own, _, _) in _sums(side, key).items()} for side in pair) for pair in found]  # fmt: skip
     names = dict.fromkeys(name for pair in sums for side in pair for name in side)
-    whole = statistics.median(sum(pair[0].values()) for pair in sums) if sums else 1.0
+    whole = (
+        statistics.median(statistics.median(pair[0].profiled) / pair[0].steps for pair in found)
+        if found
+        else 1.0
+    )
     rows = [_row(name, sums, whole, error_rate) for name in names]
     adjusted = stats.adjusted([p for _, p in rows])
     called = [_called(row, p, error_rate) for (row, _), p in zip(rows, adjusted, strict=True)]
@@ -163,7 +168,7 @@ def between(base: Profile, head: Profile, error_rate: float = ERROR_RATE) -> Dif
     """All that a reader is shown of two profiles that were taken together."""
     found = pairs(base, head)
     return Difference(
-        of(base), of(head), len(found), error_rate, _same(base, head),
+        of(base), of(head), len(found), any(one.disturbed for one, _ in found), error_rate, _same(base, head),
         growth(found, "kind", error_rate), growth(found, "part", error_rate), growth(found, "layer", error_rate),
     )  # fmt: skip
 

@@ -187,8 +187,11 @@ def growth_caveats(shown: Difference) -> list[str]:
     ]
     if shown.same_result is False:
         said.append("The sides compute different results: other tokens, or another loss.")
-    launches = [item for side in (shown.base, shown.head) for item in side.profile.launches]
-    said += _disturbances(launches)
+    said += _disturbances(shown.base.profile.launches, "pairs of launches")
+    if shown.disturbed_used:
+        said.append(
+            "Too few were not: all are used, and the intervals are wide. Stop what else computes here (mlx-velocity doctor)."
+        )
     return said
 
 
@@ -276,9 +279,9 @@ def _json(data: dict[str, Any]) -> str:
     return json.dumps({"format": FORMAT, **data}, indent=1, allow_nan=False) + "\n"
 
 
-def _disturbances(launches: Sequence[Launch]) -> list[str]:
+def _disturbances(launches: Sequence[Launch], noun: str = "launches") -> list[str]:
     reasons = Counter(item.disturbed for item in launches if item.disturbed)
-    return [f"{count} of {len(launches)} launches disturbed: {reason}." for reason, count in reasons.items()]
+    return [f"disturbed: {count} of {len(launches)} {noun}, {reason}." for reason, count in reasons.items()]
 
 
 def _how_often(profile: Profile) -> str:
