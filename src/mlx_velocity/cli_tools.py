@@ -152,7 +152,7 @@ def add_to(app: typer.Typer, console: Console) -> None:
         model: Annotated[
             str | None,
             typer.Argument(
-                metavar="[MODEL]",
+                metavar="MODEL",
                 help="A shape and a dtype (tiny-float32, llama-3.2-1b-4bit), path:FOLDER or OWNER/NAME.",
             ),
         ] = None,

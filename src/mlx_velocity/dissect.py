@@ -122,7 +122,9 @@ def _greeted(worker: Worker, prepared: Prepared) -> tuple[str, list[int]]:
 def _failed(task: Task, error: WorkerError) -> MeasurementError:
     last = next((line for line in reversed(error.last_lines) if line.strip()), "")
     said = error.reason if last in error.reason else f"{error.reason} ({last})"
-    return MeasurementError(f"{task.label} failed: {said}", "try a smaller model, or fewer tokens")
+    missing = error.reason.startswith(("ModuleNotFoundError", "ImportError"))
+    advice = "install mlx, mlx-lm and psutil there" if missing else "try a smaller model, or fewer tokens"
+    return MeasurementError(f"{task.label} failed: {said}", advice)
 
 
 def _launch(number: int, opened: tuple[str, list[int]], answers: list[dict[str, Any]], reason: str = "") -> Launch:  # fmt: skip

@@ -13,7 +13,9 @@ from mlx_velocity.errors import InputError
 
 NAME = "installed"
 _START = """
-import importlib.util, sys
+import sys
+del sys.path[0]
+import importlib.util
 package = sys.argv[1]
 found = importlib.util.spec_from_file_location(
     "mlx_velocity", package + "/__init__.py", submodule_search_locations=[package])
@@ -22,7 +24,8 @@ found.loader.exec_module(module)
 from mlx_velocity.probe.worker import main
 main()
 """
-"""Our own package by its place: its neighbours, which may hold another mlx, stay out."""
+"""Our own package by its place: its neighbours, which may hold another mlx, stay out. So does the working
+folder, the first place where Python would look: it is the temporary one, where anybody may put a module."""
 
 
 @dataclass(frozen=True)

@@ -33,7 +33,7 @@ _PARTS = {
     "attention": (
         (r"norm|ln", "q/k norm"),
         (r"rope|rotary", "rope"),
-        (r"^(o|out|c|wo|dense)(_.*)?_?(proj)?$|^wo$|^dense$", "output projection"),
+        (r"^(o|out)(_.*)?$|^(c_proj|wo|dense)$", "output projection"),
         (r"", "q/k/v projections"),
     ),
     "mlp": (

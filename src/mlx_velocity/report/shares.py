@@ -123,7 +123,7 @@ def caveats(shown: Breakdown) -> list[str]:
     if near:
         said.append(
             f"A part that computes nothing takes {units.seconds(times.floor_s)} here: the means of {near} of "
-            f"{units.count(len(shown.kinds), 'kind')}, dim, are near that and say little."
+            f"{units.count(len(shown.kinds), 'kind')} are near that and say little."
         )
     if not all(item.same_result for item in shown.profile.used):
         said.append("Part by part the model computed something else than normally: do not trust this profile.")  # fmt: skip
