@@ -35,7 +35,9 @@ def alone(
         with closing(start(prepared)) as worker:
             opened = _greeted(worker, prepared)
             answer = ask(worker, task, repetitions, warm=True)
-            found.append(_launch(number, opened, [answer], quality.of_pair(answer["sensors"], {}, {})))
+            found.append(
+                _launch(number, opened, [answer], quality.of_pair(answer.get("sensors", {}), {}, {}))
+            )
     return found
 
 
@@ -82,7 +84,7 @@ def _pair(
         answers: tuple[list[dict[str, Any]], list[dict[str, Any]]] = ([], [])
         for letter in draw.choice(("ABBA", "BAAB")):
             answers["AB".index(letter)].append(ask(workers["AB".index(letter)], task, repetitions, warm=False))  # fmt: skip
-    looks = [answer["sensors"] for side in answers for answer in side]
+    looks = [answer.get("sensors", {}) for side in answers for answer in side]
     reason = quality.of_pair(quality.worst(looks), {}, {})
     base, head = (_launch(number, at, got, reason) for at, got in zip(opened, answers, strict=True))
     return base, head
