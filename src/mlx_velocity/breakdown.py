@@ -154,7 +154,7 @@ class Times:
     """The whole of one step."""
 
     profiled_s: float
-    """Sum of all shares."""
+    """Median over repetitions, then over launches: but for noise what all shares add up to."""
     unprofiled_s: float
     floor_s: float
 

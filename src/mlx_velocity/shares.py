@@ -66,7 +66,7 @@ def shares(launches: Sequence[Launch], by: By) -> list[Share]:
 def times(launches: Sequence[Launch]) -> Times:
     """The whole of one step, profiled and as it is normally."""
     return Times(
-        sum(item.self_s for item in shares(launches, "kind")),
+        statistics.median(statistics.median(item.profiled) / item.steps for item in launches),
         statistics.median(statistics.median(item.unprofiled) / item.steps for item in launches),
         statistics.median(item.floor_s for item in launches),
     )
