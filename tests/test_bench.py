@@ -13,16 +13,14 @@ import sqlite3
 import subprocess
 import sys
 import time
-from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
 import pytest
-from jsonschema import Draft202012Validator
 from rich.console import Console
 from typer.testing import CliRunner
 
-from mlx_velocity import interpreter
+from mlx_velocity import installed, schemas
 from mlx_velocity.bench import Model, Row, Run, Trial, mean_sd
 from mlx_velocity.cli import app
 from mlx_velocity.commands import bench, bench_trials
@@ -33,7 +31,7 @@ from mlx_velocity.report import bench as report
 from mlx_velocity.workers import WorkerError
 
 MODEL = "tiny-float32"
-SCHEMA = Draft202012Validator(json.loads((files("mlx_velocity") / "bench.schema.json").read_text("utf-8")))
+SCHEMA = schemas.validator("bench.schema.json")
 
 # What was asked for
 
@@ -254,7 +252,7 @@ def measured(models: list[str], wanted: Wanted, **fake: str) -> tuple[Run, list[
     """A run with fake workers, three samples each after one warm-up."""
     workers: list[FakeWorker] = []
 
-    def start(_: interpreter.Interpreter) -> FakeWorker:
+    def start(_: installed.Installed) -> FakeWorker:
         workers.append(FakeWorker(**fake))
         return workers[-1]
 
@@ -324,19 +322,18 @@ def test_the_time_left_is_that_of_the_same_kind() -> None:
 @pytest.mark.parametrize("python", [__file__, "/nowhere/python"])
 def test_what_is_no_python_is_refused(python: str) -> None:
     """A file that is no interpreter is refused before anything is started."""
-    with pytest.raises(InputError, match="is no Python"), interpreter.of(Path(python)):
-        pass
+    with pytest.raises(InputError, match="is no Python"):
+        installed.here(Path(python))
 
 
 def test_an_interpreter_sees_our_package_and_nothing_else_of_ours(monkeypatch: pytest.MonkeyPatch) -> None:
     """The folder that makes the probe importable holds one link; relative entries of PYTHONPATH become absolute."""
     monkeypatch.setenv("PYTHONPATH", "somewhere")
-    with interpreter.of(None) as found:
-        assert [path.name for path in found.working_folder.iterdir()] == ["mlx_velocity"]
-        entries = found.variables()["PYTHONPATH"].split(os.pathsep)
-        assert entries == [str(found.working_folder), os.path.abspath("somewhere")]
-        assert str(found.python) == sys.executable
-    assert not found.working_folder.exists()
+    found = installed.here()
+    assert [path.name for path in found.working_folder.iterdir()] == ["mlx_velocity"]
+    entries = found.variables()["PYTHONPATH"].split(os.pathsep)
+    assert entries == [str(found.working_folder), os.path.abspath("somewhere")]
+    assert str(found.python) == sys.executable
 
 
 # Real workers

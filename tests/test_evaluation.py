@@ -120,7 +120,13 @@ def test_bench_agrees_measures_both_sides(tmp_path: Path) -> None:
 def test_bench_agrees_says_what_failed(tmp_path: Path) -> None:
     """A folder that is no model ends with 4 and the reason."""
     pytest.importorskip("mlx_lm")
-    command = [sys.executable, str(EVALUATION / "bench_agrees.py"), "--quick", "--model", str(tmp_path / "no model")]
+    command = [
+        sys.executable,
+        str(EVALUATION / "bench_agrees.py"),
+        "--quick",
+        "--model",
+        str(tmp_path / "no model"),
+    ]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 4
     assert "no config.json" in done.stderr

@@ -99,7 +99,6 @@ LAYERS = {
                 "comparisons",
                 "environments",
                 "history",
-                "interpreter",
                 "installed",
                 "machine",
                 "profiles",
@@ -160,7 +159,7 @@ LAYERS = {
         frozenset({"asv", "asv_tachyon", "rich"}),
     ),
     "top": Layer(
-        frozenset({"cli", "cli_tools", "__main__"}),
+        frozenset({"cli", "cli_tools.*", "__main__"}),
         frozenset({"words", "maths", "edges", "comparing", "views", "report", "commands", "top"}),
         frozenset({"rich", "typer"}),
     ),

@@ -7,7 +7,6 @@ import importlib.util
 import json
 import random
 import shutil
-from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +16,18 @@ from conftest import ENVIRONMENT, HELLO, STARTED, MakeTrack, one_line
 from jsonschema import Draft202012Validator
 from typer.testing import CliRunner
 
-from mlx_velocity import comparisons, dissect, installed, profiles, shares, sides, stats, tracks, workers
+from mlx_velocity import (
+    comparisons,
+    dissect,
+    installed,
+    profiles,
+    schemas,
+    shares,
+    sides,
+    stats,
+    tracks,
+    workers,
+)
 from mlx_velocity.breakdown import Header, Launch, Part, Profile, Task
 from mlx_velocity.cli import app
 from mlx_velocity.environments import Prepared
@@ -27,7 +37,7 @@ from mlx_velocity.workers import WorkerError
 
 TASK = Task("tiny-float32", "decode", 128, 0, 8)
 HEADER = Header("mlx-lm", "m4", "cpu", "main", "c0ffee01" * 5, "Fix it", ENVIRONMENT, TASK, STARTED)
-OUTPUT = json.loads((files("mlx_velocity") / "profile-output.schema.json").read_text("utf-8"))
+OUTPUT = schemas.load("profile-output.schema.json")
 
 # Never edit these lines: files like this lie in users' repositories, and every later version must read them.
 FORMAT_1 = r"""
@@ -408,10 +418,12 @@ def test_what_is_installed_is_profiled(tmp_path: Path) -> None:
         assert row["name"] in done.stdout
 
 
-def test_the_installed_python_looks_at_no_working_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:  # fmt: skip
-    """A module that lies in the temporary folder, where anybody may write, is not imported."""
+def test_the_installed_python_looks_at_no_working_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A module that lies in the folder that one is in, such as a temporary one, is not imported."""
     (tmp_path / "json.py").write_text("raise SystemExit('caught')", "utf-8")
-    monkeypatch.setattr(installed.tempfile, "gettempdir", lambda: str(tmp_path))
+    monkeypatch.chdir(tmp_path)
     worker = workers.here({})
     try:
         assert worker.request({"op": "hello", "modules": {}, "cores": []}, 60)["ok"]

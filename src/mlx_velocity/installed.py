@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import atexit
+import functools
+import os
+import shutil
 import sys
 import tempfile
 from dataclasses import dataclass
@@ -12,20 +16,6 @@ from mlx_velocity import environments, records, requirements
 from mlx_velocity.errors import InputError
 
 NAME = "installed"
-_START = """
-import sys
-del sys.path[0]
-import importlib.util
-package = sys.argv[1]
-found = importlib.util.spec_from_file_location(
-    "mlx_velocity", package + "/__init__.py", submodule_search_locations=[package])
-sys.modules["mlx_velocity"] = module = importlib.util.module_from_spec(found)
-found.loader.exec_module(module)
-from mlx_velocity.probe.worker import main
-main()
-"""
-"""Our own package by its place: its neighbours, which may hold another mlx, stay out. So does the working
-folder, the first place where Python would look: it is the temporary one, where anybody may put a module."""
 
 
 @dataclass(frozen=True)
@@ -40,25 +30,43 @@ class Installed(environments.Prepared):
         return self.interpreter
 
     @property
-    def command(self) -> list[str]:
-        """What starts a worker in it."""
-        package = str(Path(mlx_velocity.__file__).parent)
-        return [str(self.interpreter), "-X", "faulthandler", "-c", _START, package]
+    def working_folder(self) -> Path:
+        """A folder that holds our package and nothing else."""
+        return _our_package()
 
     def variables(self) -> dict[str, str]:
-        """The environment variables of a process in it; its temporary folder is everybody's."""
-        laid_over = {"PYTHONPATH": str(self.overlay)} if self.overlay else {}
-        return {**environments.passed_on(), "TMPDIR": tempfile.gettempdir(), **laid_over}
+        """The user's own variables: it is the user's own MLX that is measured."""
+        own = [
+            os.path.abspath(entry) for entry in os.environ.get("PYTHONPATH", "").split(os.pathsep) if entry
+        ]
+        laid_over = [str(self.overlay)] if self.overlay else []
+        return {
+            **os.environ,
+            "PYTHONPATH": os.pathsep.join([*laid_over, str(self.working_folder), *own]),
+            "PYTHONUNBUFFERED": "1",
+            "TOKENIZERS_PARALLELISM": "false",
+        }
 
 
-def here(backend: str = "auto", python: Path | None = None) -> Installed:
-    """The Python that runs this, or another one; InputError where that is none."""
-    interpreter = python or Path(sys.executable)
-    if not interpreter.is_file():
+def here(python: Path | None = None, backend: str = "auto") -> Installed:
+    """The given Python, the folder of a virtual environment, or this one; InputError where there is none."""
+    # Not resolved: a virtual environment's interpreter is a link, and its place decides what it imports.
+    found = Path(os.path.abspath(python.expanduser())) if python else Path(sys.executable)
+    if found.is_dir():
+        found = found / "bin" / "python"
+    if not os.access(found, os.X_OK):
         raise InputError(
-            f"{interpreter} is no Python", "give the path of an interpreter, such as .venv/bin/python"
+            f"{found} is no Python", "give an interpreter, or the folder of a virtual environment"
         )
     version = f"{sys.version_info.major}.{sys.version_info.minor}" if python is None else ""
     record = records.Environment(NAME, requirements.backend_here(backend), version, [], {})
-    # Not resolved: the link's own place tells a virtual environment.
-    return Installed(NAME, interpreter.parent.parent, record, interpreter=interpreter.absolute())
+    return Installed(NAME, found.parent.parent, record, interpreter=found)
+
+
+@functools.cache
+def _our_package() -> Path:
+    """A link to the package alone: the folder that it lies in may hold another MLX."""
+    folder = Path(tempfile.mkdtemp(prefix="mlx-velocity-"))
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    (folder / "mlx_velocity").symlink_to(Path(mlx_velocity.__file__).parent, target_is_directory=True)
+    return folder

@@ -13,6 +13,7 @@ from collections import deque
 from pathlib import Path
 from typing import Any, Protocol
 
+from mlx_velocity import installed
 from mlx_velocity.environments import without_folders
 
 LAST_LINES = 20
@@ -81,7 +82,7 @@ class LocalWorker:
         self._places = (str(environment.path), str(environment.overlay or environment.path))
         try:
             self._process = subprocess.Popen(
-                environment.command,
+                [str(environment.python), "-X", "faulthandler", "-m", "mlx_velocity.probe.worker"],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.PIPE,

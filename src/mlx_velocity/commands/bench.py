@@ -15,11 +15,11 @@ from typing import Any
 
 from rich.console import Console
 
-from mlx_velocity import interpreter, machine, quality, readings
+from mlx_velocity import installed, machine, quality, readings
 from mlx_velocity.bench import Model, Row, Run, Trial
 from mlx_velocity.commands.progress import BenchProgress
 from mlx_velocity.errors import InputError, Interrupted, MeasurementError
-from mlx_velocity.interpreter import Interpreter
+from mlx_velocity.installed import Installed
 from mlx_velocity.report import bench as report
 from mlx_velocity.workers import LocalWorker, Worker, WorkerError
 
@@ -42,11 +42,11 @@ class BenchOptions:
     python: Path | None = None
 
 
-Start = Callable[[Interpreter], Worker]
+Start = Callable[[Installed], Worker]
 """Starts a worker; a test starts another kind."""
 
 
-def start(python: Interpreter) -> Worker:
+def start(python: Installed) -> Worker:
     """A worker of that Python; WorkerError where it can't be started."""
     return LocalWorker(python, {})
 
@@ -68,37 +68,37 @@ def bench(options: BenchOptions, progress: BenchProgress, start: Start = start) 
     described = {key: value for key, value in machine.describe().items() if key != "machine"}
     rows: list[Row] = []
     interrupted = False
-    with interpreter.of(options.python) as python:
-        worker = _started(python, start)
-        try:
-            plan = _planned(worker, options, python)
-            trials = [_with_draft(trial, plan["draft"]) for trial in options.trials]
-            with progress:
-                progress.expect(plan["models"], trials, options.warmups + options.repetitions)
-                for number, spec in enumerate(plan["models"]):
-                    worker = worker if number == 0 else _started(python, start)
-                    _measure_model(worker, spec, trials, options, rows, progress)
-                    worker.close()
-        except KeyboardInterrupt:
-            if not rows:
-                raise Interrupted("interrupted", "nothing was measured yet; run the same again") from None
-            interrupted = True
-        finally:
-            worker.close()
+    python = installed.here(options.python)
+    worker = _started(python, start)
+    try:
+        plan = _planned(worker, options, python)
+        trials = [_with_draft(trial, plan["draft"]) for trial in options.trials]
+        with progress:
+            progress.expect(plan["models"], trials, options.warmups + options.repetitions)
+            for number, spec in enumerate(plan["models"]):
+                worker = worker if number == 0 else _started(python, start)
+                _measure_model(worker, spec, trials, options, rows, progress)
+                worker.close()
+    except KeyboardInterrupt:
+        if not rows:
+            raise Interrupted("interrupted", "nothing was measured yet; run the same again") from None
+        interrupted = True
+    finally:
+        worker.close()
     known = {key: plan[key] for key in ("backend", "memory_bytes", "python", "modules")}
     return Run(
         started=began, machine=described, rows=rows, remarks=remarks(rows), interrupted=interrupted, **known
     )
 
 
-def _started(python: Interpreter, start: Start) -> Worker:
+def _started(python: Installed, start: Start) -> Worker:
     try:
         return start(python)
     except WorkerError as error:
         raise MeasurementError(error.reason, "see that the interpreter works") from error
 
 
-def _planned(worker: Worker, options: BenchOptions, python: Interpreter) -> dict[str, Any]:
+def _planned(worker: Worker, options: BenchOptions, python: Installed) -> dict[str, Any]:
     """What the models' names mean to the worker, and what it would run on."""
     drafts = {trial.draft for trial in options.trials if trial.draft}
     request = {

@@ -100,7 +100,7 @@ def check(wanted: Wanted) -> None:
 
 def here(wanted: Wanted, console: Console) -> Breakdown:
     """Profile what is installed; nothing is stored."""
-    prepared = installed.here(wanted.backend or "auto", wanted.python)
+    prepared = installed.here(wanted.python, wanted.backend or "auto")
     task = wanted.task(prepared.record.backend)
     header = Header(
         TRACKLESS, str(machine.describe(wanted.machine)["machine"]), prepared.record.backend, "installed", "", "",

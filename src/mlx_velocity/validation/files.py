@@ -11,7 +11,7 @@ from typing import Any
 from asv import util
 from asv.util import UserError
 
-from mlx_velocity import comparison, comparisons, readings, records, releases, tracks
+from mlx_velocity import breakdown, comparison, comparisons, profiles, readings, records, releases, tracks
 from mlx_velocity.errors import VelocityError
 from mlx_velocity.problems import Problem
 from mlx_velocity.validation import parse
@@ -49,6 +49,8 @@ def kind_of(path: Path) -> str:
         return "readings"
     if name.endswith(comparisons.SUFFIX):
         return "comparison"
+    if name.endswith(profiles.SUFFIX):
+        return "profile"
     whole = {
         "machine.json": "machine", "benchmarks.json": "benchmarks", "releases.json": "releases", "eras.json": "eras",
     }  # fmt: skip
@@ -261,12 +263,26 @@ def _comparison(stored: Stored) -> None:
         )
 
 
+def _profile(stored: Stored) -> None:
+    advice = "remove it, and profile again"
+    found = list(_records(stored, profiles.parse, advice))
+    stored.data = found
+    for line, item in found:
+        first = line == found[0][0]
+        if isinstance(item, breakdown.Header) != first:
+            reason = "its first line does not say what was profiled" if first else "a second header"
+            stored.say(reason, advice, line)
+    if len(found) < 2 and not stored.problems:
+        stored.say("it holds no launches", advice)
+
+
 CHECKS: dict[str, Callable[[Stored], None]] = {
     "benchmarks": _benchmarks,
     "comparison": _comparison,
     "configuration": _configuration,
     "eras": _eras,
     "machine": _machine,
+    "profile": _profile,
     "readings": _readings,
     "releases": _releases,
     "result": _result,
