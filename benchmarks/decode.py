@@ -34,6 +34,24 @@ class Defaults(Case):
     time_decode.tokens_per_call = workloads.DECODE_TOKENS
 
 
+class Sampled(Case):
+    """With mlx_lm's sampler at temperature 0.7 and top-p 0.9 instead of the likeliest token."""
+
+    rounds = 2
+    repeat = (1, 10, 0.05)
+    warmup_time = 0.02
+    version = "1"
+    timeout = 900.0
+    param_names = ("model", "depth")
+    params = (profiles.MAIN_MODELS, (256, 2048))
+    workload = workloads.SampledDecode
+
+    def time_decode(self, model, depth):
+        self.run()
+
+    time_decode.tokens_per_call = workloads.DECODE_TOKENS
+
+
 class Memory(Case):
     """MLX's peak, and the buffer cache that a peak leaves out."""
 

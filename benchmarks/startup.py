@@ -1,6 +1,6 @@
 """Before the first prompt: importing MLX and loading a model from disk."""
 
-from mlx_velocity.probe import startup
+from mlx_velocity.probe import profiles, startup
 from mlx_velocity.probe.case import Case
 
 
@@ -31,3 +31,24 @@ class Load(Case):
 
     def time_load(self, model):
         self.run()
+
+
+class Weights(Case):
+    """The same without the tokenizer: configuration and weights, evaluated."""
+
+    rounds = 2
+    repeat = (3, 10, 0.05)
+    warmup_time = 0.02
+    version = "1"
+    timeout = 600.0
+    param_names = ("model",)
+    params = (profiles.MAIN_MODELS,)
+    workload = startup.Weights
+
+    def time_load(self, model):
+        self.run()
+
+    def track_peak_bytes(self, model):
+        return self.memory("peak")
+
+    track_peak_bytes.unit, track_peak_bytes.noise, track_peak_bytes.rounds = "bytes", "timing", 1

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from mlx_velocity.probe import compat, kept, memory, observe, profiles
+from mlx_velocity.probe import compat, growth, kept, memory, observe, profiles
 from mlx_velocity.probe.workloads import Workload
 
 
@@ -13,7 +13,8 @@ class Case:
     """One stage of a language model under asv.
 
     A subclass states `workload`, called with a case's parameters, `params`, `param_names`, `version`
-    and `timeout`; its `time_*` methods call `self.run()`, its `track_*` methods return `self.memory(...)`.
+    and `timeout`; its `time_*` methods call `self.run()`, its `track_*` methods return `self.memory(...)`,
+    `self.growth()` or `self.kv_cache_bytes()`.
     """
 
     rounds = 3
@@ -61,6 +62,15 @@ class Case:
             raise SkipNotImplemented("this version of MLX counts no memory on this device")
         # As a sample, so that asv too pools the launches.
         return {"samples": [value], "number": 1}
+
+    def growth(self) -> int:
+        """Bytes that each of many runs in a row leaves behind; skips where MLX does not count."""
+        from asv_runner.benchmarks.mark import SkipNotImplemented
+
+        value = growth.of_runs(kept.get("workload"))
+        if value is None:
+            raise SkipNotImplemented("this version of MLX counts no memory on this device")
+        return value
 
     def kv_cache_bytes(self) -> int:
         """Bytes of the prompt cache that one run of a decode workload leaves behind."""

@@ -10,6 +10,8 @@ import contextlib
 import importlib
 import inspect
 from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 
@@ -22,6 +24,16 @@ def versions() -> dict[str, str]:
 def mlx_lm_version() -> str:
     """mlx_lm's version as it says itself."""
     return str(getattr(importlib.import_module("mlx_lm"), "__version__", "of unknown version"))
+
+
+def function(name: str) -> Any:
+    """The function of mlx.core called `name` (`gather_mm`, `fast.rope`); NotImplementedError where it has none."""
+    found: Any = importlib.import_module("mlx.core")
+    for part in name.split("."):
+        found = getattr(found, part, None)
+    if found is None:
+        raise NotImplementedError(f"mlx {versions()['mlx']} has no {name}")
+    return found
 
 
 def model_classes(model_type: str) -> tuple[Any, Any]:
@@ -143,6 +155,19 @@ def greedy(logprobs: Any) -> Any:
     return mx.argmax(logprobs, axis=-1)
 
 
+def make_sampler(**wanted: Any) -> Any:
+    """mlx_lm's sampler: from log-probabilities of shape (batch, vocabulary) to tokens of shape (batch,).
+
+    NotImplementedError where this version lacks one of the `wanted` settings.
+    """
+    make = getattr(importlib.import_module("mlx_lm.sample_utils"), "make_sampler", None)
+    if make is None:
+        raise NotImplementedError(f"mlx-lm {mlx_lm_version()} has no make_sampler")
+    for name in wanted.keys() - inspect.signature(make).parameters.keys():
+        raise NotImplementedError(f"make_sampler of mlx-lm {mlx_lm_version()} takes no {name}")
+    return make(**wanted)
+
+
 def synchronize() -> None:
     """Wait until the default stream and mlx_lm's generation stream have nothing left to do."""
     import mlx.core as mx
@@ -153,13 +178,39 @@ def synchronize() -> None:
         mx.synchronize(stream)
 
 
-def make_prompt_cache(model: Any) -> list[Any]:
-    """A fresh prompt cache, one entry a layer; NotImplementedError before mlx_lm had them."""
+def _cache_module() -> Any:
+    """mlx_lm's prompt caches; NotImplementedError before it had them."""
     try:
-        module = importlib.import_module("mlx_lm.models.cache")
+        return importlib.import_module("mlx_lm.models.cache")
     except ModuleNotFoundError:
         raise NotImplementedError(f"mlx-lm {mlx_lm_version()} has no prompt cache") from None
-    return list(module.make_prompt_cache(model))
+
+
+def make_prompt_cache(model: Any) -> list[Any]:
+    """A fresh prompt cache, one entry a layer; NotImplementedError before mlx_lm had them."""
+    return list(_cache_module().make_prompt_cache(model))
+
+
+def make_rotating_cache(model: Any, positions: int, keep: int = 4) -> list[Any]:
+    """A fresh cache that forgets all but the first `keep` and the last of `positions` positions."""
+    # Not through make_prompt_cache: a model that makes its own caches would ignore the size.
+    made = _cache_module().RotatingKVCache
+    return [made(max_size=positions, keep=keep) for _ in model.layers]
+
+
+def quantized_cache(prompt_cache: list[Any], bits: int, group_size: int) -> list[Any]:
+    """What a filled prompt cache holds, quantized; NotImplementedError where it can't be."""
+    if not all(hasattr(layer, "to_quantized") for layer in prompt_cache):
+        raise NotImplementedError(f"mlx-lm {mlx_lm_version()} can't quantize this model's prompt cache")
+    return [layer.to_quantized(group_size=group_size, bits=bits) for layer in prompt_cache]
+
+
+def attention_mask(x: Any) -> Any:
+    """The mask that mlx_lm's models give their layers for activations `x` of shape (1, tokens, hidden)."""
+    module = importlib.import_module("mlx_lm.models.base")
+    if not hasattr(module, "create_attention_mask"):
+        raise NotImplementedError(f"mlx-lm {mlx_lm_version()} has no create_attention_mask")
+    return module.create_attention_mask(x, None)
 
 
 def trim_prompt_cache(prompt_cache: list[Any], tokens: int) -> None:
@@ -178,10 +229,42 @@ def cache_bytes(prompt_cache: list[Any]) -> int:
     return sum(array.nbytes for _, array in arrays if hasattr(array, "nbytes"))
 
 
-def linear_to_lora_layers(model: Any, layers: int, config: dict[str, Any]) -> None:
-    """Put adapters on the last `layers` layers; ValueError or KeyError where mlx_lm refuses `config`."""
+def linear_to_lora_layers(model: Any, layers: int, config: dict[str, Any], dora: bool = False) -> None:
+    """Put adapters on the last `layers` layers; ValueError or KeyError where mlx_lm refuses `config`.
+
+    NotImplementedError where this version knows no DoRA.
+    """
+    convert = importlib.import_module("mlx_lm.tuner.utils").linear_to_lora_layers
+    if dora and "use_dora" not in inspect.signature(convert).parameters:
+        raise NotImplementedError(f"mlx-lm {mlx_lm_version()} has no DoRA")
     # The count is `num_lora_layers` in old versions and `num_layers` in new ones: by position.
-    importlib.import_module("mlx_lm.tuner.utils").linear_to_lora_layers(model, layers, config)
+    convert(model, layers, config, **({"use_dora": True} if dora else {}))
+
+
+@contextmanager
+def gradient_checkpointing(model: Any) -> Iterator[None]:
+    """Inside, the layers of `model` keep their inputs alone and compute again in the backward pass.
+
+    By mlx_lm's own function, which replaces the call of the layers' class for good: taken back here.
+    NotImplementedError where this version has none.
+    """
+    checkpoint = getattr(importlib.import_module("mlx_lm.tuner.trainer"), "grad_checkpoint", None)
+    if checkpoint is None:
+        raise NotImplementedError(f"mlx-lm {mlx_lm_version()} has no grad_checkpoint")
+    kind = type(model.layers[0])
+    call = kind.__call__
+    checkpoint(model.layers[0])
+    try:
+        yield
+    finally:
+        kind.__call__ = call
+
+
+def load_model(folder: Path) -> Any:
+    """The model of a folder through mlx_lm's own loader, without its tokenizer; its weights are in memory."""
+    loaded = importlib.import_module("mlx_lm.utils").load_model(folder)
+    # With the configuration beside it since December 2024.
+    return loaded[0] if isinstance(loaded, tuple) else loaded
 
 
 def _memory_function(name: str) -> Any:

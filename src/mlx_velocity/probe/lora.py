@@ -39,7 +39,7 @@ class Step:
         kept.release("prompt cache")
         self.key = (model, "lora", self.setting, tokens)
         self.model = kept.keep("model", self.key[:-1], lambda: self.adapted(model))
-        self.initial = initial_adapters(self.model)
+        self.initial = self.first_values()
         ids = models.prompt(self.model, tokens + 1)
         self.inputs, self.targets = mx.array([ids[:-1]]), mx.array([ids[1:]])
         mx.eval(self.inputs, self.targets, self.initial)
@@ -60,8 +60,7 @@ class Step:
 
     def adapt(self, model: Any) -> None:
         """Put the pinned adapters on every layer."""
-        config = {"rank": RANK, "alpha": ALPHA, "scale": SCALE, "dropout": 0.0, "keys": list(KEYS)}
-        compat.linear_to_lora_layers(model, len(model.layers), config)
+        compat.linear_to_lora_layers(model, len(model.layers), configuration())
 
     def make_optimizer(self) -> Any:
         """A new optimizer without state."""
@@ -70,13 +69,21 @@ class Step:
         return optimizers.AdamW(learning_rate=LEARNING_RATE, weight_decay=WEIGHT_DECAY)
 
     def prepare(self) -> None:
-        """First values in the adapters, and an optimizer without history."""
+        """First values in what is trained, and an optimizer without history."""
         import mlx.core as mx
 
-        self.model.update(self.initial)
+        self.restore()
         self.optimizer = self.make_optimizer()
         self.optimizer.init(self.model.trainable_parameters())
         mx.eval(self.optimizer.state)
+
+    def first_values(self) -> Any:
+        """What every sample starts from."""
+        return initial_adapters(self.model)
+
+    def restore(self) -> None:
+        """First values in what is trained."""
+        self.model.update(self.initial)
 
     def run(self) -> None:
         """One step."""
@@ -166,6 +173,11 @@ class DefaultStep(Step):
         return kinds[defaults.get("optimizer", "adam")](learning_rate=defaults["learning_rate"])
 
 
+def configuration() -> dict[str, Any]:
+    """What mlx_lm is told of the pinned adapters."""
+    return {"rank": RANK, "alpha": ALPHA, "scale": SCALE, "dropout": 0.0, "keys": list(KEYS)}
+
+
 def loss(model: Any, inputs: Any, targets: Any) -> Any:
     """Mean cross-entropy in nats of `targets` given `inputs`, both of shape (batch, tokens)."""
     import mlx.core as mx
@@ -176,7 +188,10 @@ def loss(model: Any, inputs: Any, targets: Any) -> Any:
 
 
 def initial_adapters(model: Any) -> Any:
-    """A tree of first values for the trainable parameters: A uniform, B zero, as in LoRA's paper."""
+    """A tree of first values for the trainable parameters: A uniform, B zero, as in LoRA's paper.
+
+    Anything else (DoRA's magnitudes) keeps the value that it has, which follows from the weights.
+    """
     import mlx.core as mx
     from mlx.utils import tree_flatten, tree_unflatten
 
@@ -185,7 +200,9 @@ def initial_adapters(model: Any) -> Any:
         shape = tuple(parameter.shape)
         if path.endswith("lora_a"):
             value = weights.uniform(shape, path, 1.0 / math.sqrt(max(shape)), parameter.dtype)
-        else:
+        elif path.endswith("lora_b"):
             value = mx.zeros(shape, parameter.dtype)
+        else:
+            value = parameter
         values.append((path, value))
     return tree_unflatten(values)

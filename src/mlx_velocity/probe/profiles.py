@@ -18,6 +18,8 @@ PROFILES: dict[str, dict[str, tuple[object, ...]]] = {
         # Short, so that a sample on CPU takes a tenth of a second at most.
         "tokens": (32, 128),
         "depth": (0, 256),
+        "rows": (1, 32),
+        "moe": ("tiny-moe-float32",),
     },
     # Any Mac with 8 GB, in minutes; one model of each architecture.
     "small": {
@@ -30,6 +32,8 @@ PROFILES: dict[str, dict[str, tuple[object, ...]]] = {
         ),
         "tokens": (128, 512),
         "depth": (0, 2048),
+        "rows": (1, 512),
+        "moe": ("tiny-moe-float32",),
     },
     # A Mac with 16 GB or more.
     "standard": {
@@ -41,6 +45,8 @@ PROFILES: dict[str, dict[str, tuple[object, ...]]] = {
         ),
         "tokens": (512, 2048),
         "depth": (0, 2048),
+        "rows": (1, 512),
+        "moe": ("qwen3-30b-a3b-bfloat16",),
     },
     # A Mac with 64 GB, or a data-centre GPU.
     "large": {
@@ -52,6 +58,8 @@ PROFILES: dict[str, dict[str, tuple[object, ...]]] = {
         ),
         "tokens": (512, 2048),
         "depth": (0, 2048),
+        "rows": (1, 512),
+        "moe": ("qwen3-30b-a3b-bfloat16",),
     },
     # No profile at all: every case that fits the machine.
     "all": {},
@@ -75,6 +83,21 @@ LORA_MODELS = (
     "llama-3.1-8b-4bit",
 )
 """Models to fine-tune: full and quantized weights of each profile's size."""
+
+
+OPERATOR_MODELS = (
+    "tiny-float32",
+    "qwen3-0.6b-bfloat16",
+    "llama-3.2-1b-bfloat16",
+    "llama-3.1-8b-bfloat16",
+)
+"""Shapes that give single operators their sizes, one a profile, in the type that activations have."""
+
+FULL_MODELS = ("tiny-float32", "qwen3-0.6b-bfloat16", "llama-3.2-1b-bfloat16", "llama-3.1-8b-bfloat16")
+"""Models whose every weight can be trained: none is quantized."""
+
+QUANTIZED_MODELS = ("tiny-4bit", "qwen3-0.6b-4bit", "llama-3.2-1b-4bit", "llama-3.1-8b-4bit")
+"""The same shapes in 4 bits."""
 
 
 def allowed(parameter: str) -> tuple[object, ...]:

@@ -66,6 +66,17 @@ class Load:
         mx.eval(self.loaded[0].parameters())
 
 
+class Weights(Load):
+    """`mlx_lm`'s loader of a model alone: configuration and weights, evaluated, without the tokenizer."""
+
+    def run(self) -> None:
+        """One load."""
+        import mlx.core as mx
+
+        self.loaded = compat.load_model(self.folder)
+        mx.eval(self.loaded.parameters())
+
+
 def written(spec: str) -> Path:
     """The folder of a model below TMPDIR, written once per user, shape and version of MLX.
 

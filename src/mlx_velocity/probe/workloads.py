@@ -152,6 +152,9 @@ class Decode:
     `tokens` steps. Notes the digest of all tokens, that first one included.
     """
 
+    kind = "plain"
+    """Which prompt cache it decodes behind: one of another kind is never taken for it."""
+
     def __init__(self, model: str | Held, depth: int, tokens: int = DECODE_TOKENS) -> None:
         self.model = models.get(model)
         self.ids = models.prompt(self.model, depth + 1)
@@ -162,16 +165,30 @@ class Decode:
 
     def begin(self) -> Iterator[Any]:
         """A new generation, nothing computed yet."""
-        self.cache = filled(self.model, (self.spec, self.depth), [self.ids[:-1]])
+        filled = kept.keep("prompt cache", (self.spec, self.depth, self.kind), self.fill)
+        # Copies of arrays share their memory until one is written to.
+        self.cache = copy.deepcopy(filled)
         return compat.generate_step(
             self.model,
             self.ids[-1:],
             needed=("prompt_cache",),
             prompt_cache=self.cache,
             max_tokens=self.tokens + 1,
-            sampler=compat.greedy,
+            sampler=self.sampler(),
             prefill_step_size=PREFILL_STEP_SIZE,
         )
+
+    def sampler(self) -> Any:
+        """What picks the tokens."""
+        return compat.greedy
+
+    def empty_cache(self) -> list[Any]:
+        """A prompt cache that holds nothing."""
+        return compat.make_prompt_cache(self.model)
+
+    def fill(self) -> list[Any]:
+        """A prompt cache that holds all but the last token of the prompt."""
+        return fill(self.model, [self.ids[:-1]], self.empty_cache())
 
     def read(self, step: Any) -> Any:
         """The token of one step, or one token for each sequence of a batch; waits until it is computed."""
@@ -189,10 +206,33 @@ class Decode:
         """`tokens` steps."""
         tokens = [self.first] + [self.read(next(self.steps)) for _ in range(self.tokens)]
         compat.synchronize()
-        observe.note(digest=lambda: digest(tokens), tokens=self.tokens)
+        self.note(tokens)
         if self.cache:
             # Not the cache itself: a note that holds it would keep a second one in the next sample.
             observe.note(kv_bytes=lambda: compat.cache_bytes(self.cache))
+
+    def note(self, tokens: list[int]) -> None:
+        """What a version computed must be seen beside how fast it was."""
+        observe.note(digest=lambda: digest(tokens), tokens=self.tokens)
+
+
+class SampledDecode(Decode):
+    """The same with mlx_lm's sampler at a usual setting: temperature 0.7, top-p 0.9."""
+
+    def sampler(self) -> Any:
+        """mlx_lm's own."""
+        return compat.make_sampler(temp=0.7, top_p=0.9)
+
+    def prepare(self) -> None:
+        """The same random numbers for every sample."""
+        import mlx.core as mx
+
+        mx.random.seed(0)
+        super().prepare()
+
+    def note(self, tokens: list[int]) -> None:
+        """No digest: MLX does not promise the same random numbers in every version."""
+        observe.note(tokens=self.tokens)
 
 
 class DecodeByToken(Decode):
@@ -244,11 +284,11 @@ def filled(model: Any, key: Hashable, rows: list[list[int]]) -> list[Any]:
     return copy.deepcopy(kept.keep("prompt cache", key, lambda: fill(model, rows)))
 
 
-def fill(model: Any, rows: list[list[int]]) -> list[Any]:
-    """A new prompt cache of `model` that holds `rows`; an empty one where they are empty."""
+def fill(model: Any, rows: list[list[int]], empty: list[Any] | None = None) -> list[Any]:
+    """A prompt cache of `model` that holds `rows`: a new one, or `empty`; untouched where they are empty."""
     import mlx.core as mx
 
-    cache, ids = compat.make_prompt_cache(model), mx.array(rows)
+    cache, ids = empty or compat.make_prompt_cache(model), mx.array(rows)
     chunks = [ids[:, i : i + PREFILL_CHUNK] for i in range(0, len(rows[0]), PREFILL_CHUNK)]
     if chunks:
         prefill(model, chunks, cache)
