@@ -1,6 +1,6 @@
 """Single operators at the sizes of a model's shape: `CALLS` calls a sample, evaluated once at the end."""
 
-from mlx_velocity.probe import operators, profiles
+from mlx_velocity.probe import operators, products, profiles
 from mlx_velocity.probe.case import Case
 
 # CPU series see bfloat16 too where most of the time goes.
@@ -22,7 +22,7 @@ class Matmul(Operator):
     timeout = 600.0
     param_names = ("model", "rows")
     params = (MATMUL_MODELS, (1, 32, 512))
-    workload = operators.Matmul
+    workload = products.Matmul
 
     def time_matmul(self, model, rows):
         self.run()
@@ -37,7 +37,7 @@ class QuantizedMatmul(Operator):
     timeout = 600.0
     param_names = ("model", "bits", "rows")
     params = (profiles.OPERATOR_MODELS, (4, 8), (1, 32, 512))
-    workload = operators.QuantizedMatmul
+    workload = products.QuantizedMatmul
 
     def time_quantized_matmul(self, model, bits, rows):
         self.run()
@@ -52,7 +52,7 @@ class GatherMatmul(Operator):
     timeout = 600.0
     param_names = ("moe", "rows")
     params = (profiles.allowed("moe"), (1, 32, 512))
-    workload = operators.GatherMatmul
+    workload = products.GatherMatmul
 
     def time_gather_mm(self, moe, rows):
         self.run()
@@ -67,7 +67,7 @@ class QuantizedGatherMatmul(Operator):
     timeout = 600.0
     param_names = ("moe", "bits", "rows")
     params = (profiles.allowed("moe"), (4,), (1, 32, 512))
-    workload = operators.QuantizedGatherMatmul
+    workload = products.QuantizedGatherMatmul
 
     def time_gather_qmm(self, moe, bits, rows):
         self.run()

@@ -17,6 +17,14 @@ BENCHMARKS = {benchmark.name: benchmark for benchmark in disc_benchmarks(str(FOL
 
 # Names are keys of stored results: one that disappears takes its history with it.
 NAMES = {
+    "caches.Cached.time_generate",
+    "caches.Quantized.time_decode",
+    "caches.Quantized.track_kv_cache_bytes",
+    "caches.Recomputed.time_generate",
+    "caches.Rotating.time_decode",
+    "caches.Rotating.track_kv_cache_bytes",
+    "components.Decode.time_forward",
+    "components.Prefill.time_forward",
     "decode.Decode.time_decode",
     "decode.Defaults.time_decode",
     "decode.KeyValues.track_kv_cache_bytes",
@@ -24,6 +32,7 @@ NAMES = {
     "decode.Memory.track_cache_bytes",
     "decode.Memory.track_peak_bytes",
     "decode.Resident.track_resident_bytes",
+    "decode.Sampled.time_decode",
     "first_token.Defaults.time_first_token",
     "first_token.FirstToken.time_first_token",
     "generation.Batched.time_batched",
@@ -39,6 +48,18 @@ NAMES = {
     "lora.Resident.track_resident_bytes",
     "lora.Step.time_step",
     "lora.Update.time_update",
+    "operators.AttentionDecode.time_attention",
+    "operators.AttentionPrefill.time_attention",
+    "operators.Embedding.time_embedding",
+    "operators.GatherMatmul.time_gather_mm",
+    "operators.LayerNorm.time_layer_norm",
+    "operators.Matmul.time_matmul",
+    "operators.QuantizedGatherMatmul.time_gather_qmm",
+    "operators.QuantizedMatmul.time_quantized_matmul",
+    "operators.RMSNorm.time_rms_norm",
+    "operators.Rope.time_rope",
+    "operators.Sampling.time_sampling",
+    "operators.Softmax.time_softmax",
     "prefill.Memory.track_active_bytes",
     "prefill.Memory.track_cache_bytes",
     "prefill.Memory.track_peak_bytes",
@@ -46,6 +67,17 @@ NAMES = {
     "prefill.Resident.track_resident_bytes",
     "startup.Import.time_import",
     "startup.Load.time_load",
+    "startup.Weights.time_load",
+    "startup.Weights.track_peak_bytes",
+    "training.Checkpointed.time_step",
+    "training.Checkpointed.track_peak_bytes",
+    "training.Dora.time_step",
+    "training.Dora.track_peak_bytes",
+    "training.Full.time_step",
+    "training.Full.track_peak_bytes",
+    "training.Growth.track_growth_bytes",
+    "training.Qlora.time_step",
+    "training.Qlora.track_peak_bytes",
 }
 
 # What mlx_lm and transformers import warns of things that are not ours.
@@ -94,19 +126,23 @@ def test_a_unit_is_stored_with_every_benchmark(name):
     else:
         assert benchmark.unit == "bytes"
         # The prompt cache's size follows from the shape; the allocator's figures differ a little.
-        assert (getattr(benchmark, "noise", "counted") == "counted") == (name.startswith("decode.KeyValues"))
+        assert (getattr(benchmark, "noise", "counted") == "counted") == name.endswith("kv_cache_bytes")
 
 
-def test_tokens_per_second_can_be_derived():
-    """What is timed has its tokens as a parameter or as an attribute, but for startup."""
+def test_rates_can_be_derived():
+    """What is timed has its tokens as a parameter or as an attribute, or says how many calls a sample makes."""
     for name, benchmark in BENCHMARKS.items():
-        if benchmark.type == "time" and not name.startswith("startup"):
+        if benchmark.type != "time" or name.startswith("startup"):
+            continue
+        if name.startswith(("operators", "components")):
+            assert benchmark.operations_per_call > 1, name
+        else:
             assert "tokens" in benchmark.param_names or benchmark.tokens_per_call > 0, name
 
 
 def test_the_tiny_profile_is_small():
-    """The tiny profile has a few dozen cases, each of which is measured at every commit."""
-    assert 35 <= len(TINY) <= 60
+    """The tiny profile has about a hundred cases, each of which is measured at every commit."""
+    assert 80 <= len(TINY) <= 110
 
 
 def test_every_profile_selects_every_stage():

@@ -2,9 +2,19 @@
 
 from __future__ import annotations
 
+import itertools
+
 import pytest
 
 from mlx_velocity.probe import profiles, shapes
+
+SHORTER = (
+    profiles.MAIN_MODELS,
+    profiles.LORA_MODELS,
+    profiles.OPERATOR_MODELS,
+    profiles.FULL_MODELS,
+    profiles.QUANTIZED_MODELS,
+)
 
 
 def test_a_case_is_selected_when_every_named_parameter_has_an_allowed_value():
@@ -46,11 +56,11 @@ def test_the_environment_selects_and_tiny_is_the_fallback(monkeypatch):
 
 def test_every_model_of_a_profile_exists():
     """Each model that a profile or a list names is a known shape with a known dtype."""
-    for spec in (*profiles.allowed("model"), *profiles.MAIN_MODELS, *profiles.LORA_MODELS):
+    for spec in (*profiles.allowed("model"), *profiles.allowed("moe"), *itertools.chain(*SHORTER)):
         shapes.split(str(spec))
 
 
-@pytest.mark.parametrize("models", [profiles.MAIN_MODELS, profiles.LORA_MODELS])
+@pytest.mark.parametrize("models", SHORTER)
 def test_every_profile_has_one_of_the_shorter_lists(models):
     """No profile is left without defaults, memory and fine-tuning cases."""
     for name, allowed in profiles.PROFILES.items():
@@ -61,4 +71,5 @@ def test_allowed_values_come_once_and_in_order():
     """The union of the profiles keeps their order, so that a case's number does not wander."""
     assert profiles.allowed("tokens") == (32, 128, 512, 2048)
     assert profiles.allowed("depth") == (0, 256, 2048)
+    assert profiles.allowed("rows") == (1, 32, 512)
     assert profiles.allowed("module") == ()

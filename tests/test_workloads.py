@@ -272,6 +272,20 @@ def test_a_module_that_is_not_there_is_skipped():
         startup.Import("surely_absent")
 
 
+def test_loading_weights_alone_reads_all_of_them(monkeypatch, tmp_path):
+    """Every array of the folder is in the loaded model, evaluated, and no tokenizer was made."""
+    monkeypatch.setattr(startup.tempfile, "tempdir", str(tmp_path))
+    work = startup.Weights(MODEL)
+    work.prepare()
+    work.run()
+    expected = dict(tree_flatten(models.build(MODEL).parameters()))
+    found = dict(tree_flatten(work.loaded.parameters()))
+    assert found.keys() == expected.keys()
+    assert all(mx.array_equal(found[path], array).item() for path, array in expected.items())
+    peak = memory.of_runs(("a test", "weights"), work)["peak"]
+    assert peak is None or peak >= models.weight_bytes(MODEL)
+
+
 def test_loading_reads_a_folder_that_is_written_once(monkeypatch, tmp_path):
     """The load workload writes its folder at first, then only reads it."""
     monkeypatch.setattr(startup.tempfile, "tempdir", str(tmp_path))

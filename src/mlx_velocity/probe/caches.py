@@ -53,7 +53,8 @@ class Cached:
         """The likeliest token after `ids` of shape (1, n)."""
         import mlx.core as mx
 
-        return int(mx.argmax(self.model(ids, **arguments)[0, -1]).item())
+        token: Any = mx.argmax(self.model(ids, **arguments)[0, -1]).item()
+        return int(token)
 
 
 class Recomputed(Cached):

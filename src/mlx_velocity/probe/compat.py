@@ -36,6 +36,17 @@ def function(name: str) -> Any:
     return found
 
 
+def check_products(dtype: str) -> None:
+    """Raise NotImplementedError where a matrix product in `dtype` (`bfloat16`) would abort the process."""
+    import mlx.core as mx
+
+    # 0.21.1 does on CPU and 0.25.2 does not; between them no release has a wheel with a CPU backend alone.
+    version = versions()["mlx"]
+    old = tuple(map(int, version.split(".")[:2])) < (0, 25)
+    if old and dtype == "bfloat16" and mx.default_device() == mx.Device(mx.cpu):
+        raise NotImplementedError(f"mlx {version} aborts in bfloat16 matrix products on CPU")
+
+
 def model_classes(model_type: str) -> tuple[Any, Any]:
     """mlx_lm's `Model` and `ModelArgs` of a model type; NotImplementedError where it has none."""
     name = f"mlx_lm.models.{model_type}"

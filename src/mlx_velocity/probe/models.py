@@ -108,14 +108,18 @@ def config(spec: str) -> dict[str, Any]:
     return found
 
 
-@functools.cache
 def needs_bytes(spec: str) -> int:
     """Bytes that measuring a synthetic model takes: its weights plus headroom."""
+    return with_headroom(weight_bytes(spec))
+
+
+@functools.cache
+def weight_bytes(spec: str) -> int:
+    """Bytes of a synthetic model's weights."""
     from mlx.utils import tree_flatten
 
     # The arrays are lazy: their sizes are known and nothing is allocated.
-    size = sum(parameter.nbytes for _, parameter in tree_flatten(_lazy(spec).parameters()))
-    return with_headroom(size)
+    return sum(int(parameter.nbytes) for _, parameter in tree_flatten(_lazy(spec).parameters()))
 
 
 def needed_bytes(spec: str) -> int:
@@ -188,6 +192,7 @@ def _lazy(spec: str) -> Any:
     import mlx.nn as nn
 
     description = config(spec)
+    compat.check_products(shapes.base_dtype(spec))
     model_class, arguments_class = compat.model_classes(description["model_type"])
     model = model_class(arguments_class.from_dict(description))
     model.eval()

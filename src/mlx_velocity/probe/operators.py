@@ -23,13 +23,14 @@ EPSILON = 1e-5
 
 
 class Chain:
-    """`CALLS` calls of `step`, each on the result of the one before."""
+    """`CALLS` calls, each on the result of the one before."""
 
+    calls_per_step: ClassVar[int] = 1
     x: Any
     """What the first call gets."""
 
     def step(self, x: Any) -> Any:
-        """One call; its result must be fit to be the next one's input."""
+        """The calls of one link; its result must be fit to be the next one's input."""
         raise NotImplementedError
 
     def prepare(self) -> None:
@@ -40,7 +41,7 @@ class Chain:
         import mlx.core as mx
 
         x = self.x
-        for _ in range(CALLS):
+        for _ in range(CALLS // self.calls_per_step):
             x = self.step(x)
         mx.eval(x)
 
@@ -66,6 +67,7 @@ class Sizes:
         # Weights of a whole model must not crowd the operator's out.
         kept.release("prompt cache", "model")
         said = models.config(spec)
+        compat.check_products(shapes.base_dtype(spec))
         self.dtype: Any = getattr(mx, shapes.base_dtype(spec))
         self.hidden: int = said["hidden_size"]
         self.intermediate: int = said["intermediate_size"]
@@ -80,111 +82,19 @@ class Sizes:
 
     def activations(self, *shape: int) -> Any:
         """Evaluated random values of variance 1."""
-        return _evaluated(weights.uniform(shape, "activations", math.sqrt(3.0), self.dtype))
+        return evaluated(weights.uniform(shape, "activations", math.sqrt(3.0), self.dtype))
 
     def matrix(self, name: str, *shape: int) -> Any:
         """An evaluated random matrix (or a stack of them) that keeps the size of what it is applied to."""
-        return _evaluated(weights.uniform(shape, name, math.sqrt(3.0 / shape[-1]), self.dtype))
+        return evaluated(weights.uniform(shape, name, math.sqrt(3.0 / shape[-1]), self.dtype))
 
 
-def _evaluated(array: Any) -> Any:
+def evaluated(array: Any) -> Any:
+    """`array`, or a list of arrays, with its values computed."""
     import mlx.core as mx
 
     mx.eval(array)
     return array
-
-
-class Matmul(Chain):
-    """`rows` activations through the MLP's two matrices in turn: hidden → intermediate → hidden."""
-
-    def __init__(self, model: str, rows: int) -> None:
-        sizes = Sizes(model)
-        self.x = sizes.activations(rows, sizes.hidden)
-        self.matrices = [
-            sizes.matrix("up", sizes.intermediate, sizes.hidden),
-            sizes.matrix("down", sizes.hidden, sizes.intermediate),
-        ]
-
-    def step(self, x: Any) -> Any:
-        """One product, up where `x` is hidden and down where it is intermediate."""
-        up, down = self.matrices
-        return self.product(self.product(x, up), down)
-
-    def product(self, x: Any, matrix: Any) -> Any:
-        """`x` times a matrix of shape (out, in), as a linear layer does it."""
-        return x @ matrix.T
-
-    def run(self) -> None:
-        """`CALLS` products, two a step."""
-        import mlx.core as mx
-
-        x = self.x
-        for _ in range(CALLS // 2):
-            x = self.step(x)
-        mx.eval(x)
-
-
-class QuantizedMatmul(Matmul):
-    """The same with weights of 4 or 8 bits in groups of 64; scales have the type of the activations."""
-
-    def __init__(self, model: str, bits: int, rows: int) -> None:
-        import mlx.core as mx
-
-        super().__init__(model, rows)
-        self.how = {"group_size": shapes.GROUP_SIZE, "bits": bits}
-        self.matrices = [mx.quantize(matrix, **self.how) for matrix in self.matrices]
-        mx.eval(self.matrices)
-
-    def product(self, x: Any, matrix: Any) -> Any:
-        """`x` times a quantized matrix: weights, scales and biases."""
-        import mlx.core as mx
-
-        return mx.quantized_matmul(x, *matrix, transpose=True, **self.how)
-
-
-class GatherMatmul(Matmul):
-    """Each of `rows` tokens through its chosen experts' two matrices in turn, as a mixture of experts does.
-
-    The choice is random and sorted by nothing: what a decode step or a short prompt meets.
-    """
-
-    operator = "gather_mm"
-
-    def __init__(self, moe: str, rows: int) -> None:
-        import mlx.core as mx
-
-        self.call = compat.function(self.operator)
-        sizes = Sizes(moe)
-        # (token, expert, 1, hidden): one row for each expert of each token.
-        self.x = sizes.activations(rows, sizes.chosen, 1, sizes.hidden)
-        picks = weights.integers(rows * sizes.chosen, "experts", sizes.experts)
-        self.experts = _evaluated(mx.array(picks, dtype=mx.uint32).reshape(rows, sizes.chosen))
-        self.matrices = [
-            sizes.matrix("experts up", sizes.experts, sizes.expert_width, sizes.hidden),
-            sizes.matrix("experts down", sizes.experts, sizes.hidden, sizes.expert_width),
-        ]
-
-    def product(self, x: Any, matrix: Any) -> Any:
-        """Each row times its expert's matrix."""
-        return self.call(x, matrix.swapaxes(-1, -2), rhs_indices=self.experts)
-
-
-class QuantizedGatherMatmul(GatherMatmul):
-    """The same with experts of 4 or 8 bits."""
-
-    operator = "gather_qmm"
-
-    def __init__(self, moe: str, bits: int, rows: int) -> None:
-        import mlx.core as mx
-
-        super().__init__(moe, rows)
-        self.how = {"group_size": shapes.GROUP_SIZE, "bits": bits}
-        self.matrices = [mx.quantize(matrix, **self.how) for matrix in self.matrices]
-        mx.eval(self.matrices)
-
-    def product(self, x: Any, matrix: Any) -> Any:
-        """Each row times its expert's quantized matrix."""
-        return self.call(x, *matrix, rhs_indices=self.experts, transpose=True, **self.how)
 
 
 class Softmax(Chain):
@@ -209,7 +119,7 @@ class LayerNorm(Chain):
         sizes = Sizes(model)
         self.x = sizes.activations(rows, sizes.hidden)
         self.weight, self.bias = sizes.matrix("norm", sizes.hidden) + 1, sizes.matrix("bias", sizes.hidden)
-        _evaluated([self.weight, self.bias])
+        evaluated([self.weight, self.bias])
 
     def step(self, x: Any) -> Any:
         """One normalization."""
@@ -223,7 +133,7 @@ class RMSNorm(Chain):
         self.call = compat.function("fast.rms_norm")
         sizes = Sizes(model)
         self.x = sizes.activations(rows, sizes.hidden)
-        self.weight = _evaluated(sizes.matrix("norm", sizes.hidden) + 1)
+        self.weight = evaluated(sizes.matrix("norm", sizes.hidden) + 1)
 
     def step(self, x: Any) -> Any:
         """One normalization."""
@@ -239,7 +149,12 @@ class Rope(Chain):
         self.call = compat.function("fast.rope")
         sizes = Sizes(model)
         self.x = sizes.activations(1, sizes.heads, rows, sizes.head_dim)
-        self.how = {"traditional": False, "base": sizes.rope_base, "scale": 1.0, "offset": self.OFFSET}
+        self.how: dict[str, Any] = {
+            "traditional": False,
+            "base": sizes.rope_base,
+            "scale": 1.0,
+            "offset": self.OFFSET,
+        }
         self.head_dim = sizes.head_dim
 
     def step(self, x: Any) -> Any:
@@ -259,14 +174,13 @@ class Attention(Chain):
         shape = (1, sizes.kv_heads, positions, sizes.head_dim)
         self.keys = sizes.matrix("keys", *shape) * math.sqrt(sizes.head_dim)
         self.values = sizes.matrix("values", *shape) * math.sqrt(sizes.head_dim)
-        _evaluated([self.keys, self.values])
-        self.how = {"scale": sizes.head_dim**-0.5, "mask": "causal" if self.causal else None}
+        evaluated([self.keys, self.values])
+        self.how: dict[str, Any] = {"scale": sizes.head_dim**-0.5, "mask": "causal" if self.causal else None}
         try:
-            _evaluated(self.step(self.x))
-        except (TypeError, ValueError) as error:
-            # Before 0.24 a mask was an array, which is another amount of work.
-            said = str(error).strip().splitlines()[0]
-            raise NotImplementedError(f"mlx {compat.versions()['mlx']} takes no mask by name: {said}") from None
+            evaluated(self.step(self.x))
+        except TypeError:
+            # In early versions a mask was an array, which is another amount of work.
+            raise NotImplementedError(f"mlx {compat.versions()['mlx']} takes no mask by name") from None
 
     def step(self, x: Any) -> Any:
         """One attention; its result has the queries' shape."""
@@ -303,7 +217,7 @@ class Embedding(Batch):
         self.embedding.weight = sizes.matrix("embedding", sizes.vocabulary, sizes.hidden)
         ids = weights.integers(CALLS * rows, "ids", sizes.vocabulary)
         self.inputs = [mx.array(ids[i : i + rows]) for i in range(0, len(ids), rows)]
-        _evaluated(self.inputs)
+        evaluated(self.inputs)
 
     def step(self, x: Any) -> Any:
         """One look-up."""
@@ -330,7 +244,7 @@ class Sampling(Batch):
         self.sampler = compat.make_sampler(**STRATEGIES[strategy])
         logits = sizes.activations(CALLS, 1, sizes.vocabulary) * 2
         self.inputs = list(logits - mx.logsumexp(logits, axis=-1, keepdims=True))
-        _evaluated(self.inputs)
+        evaluated(self.inputs)
 
     def prepare(self) -> None:
         """The same random numbers for every sample."""

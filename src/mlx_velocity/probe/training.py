@@ -13,6 +13,7 @@ COPIES = 5
 """Times the weights that a full step takes: weights, gradients, two moments, and new weights beside old ones."""
 
 LOOP_TOKENS = 4
+"""Tokens of a step that is only looked at for what it leaves behind."""
 
 
 class Full(lora.Step):
@@ -22,7 +23,8 @@ class Full(lora.Step):
 
     def adapted(self, spec: str) -> Any:
         """The model itself; NotImplementedError where its training does not fit."""
-        needed, available = COPIES * models.needs_bytes(spec), compat.device_memory_bytes()
+        needed = COPIES * models.weight_bytes(spec) + models.HEADROOM_BYTES
+        available = compat.device_memory_bytes()
         if needed > available:
             raise NotImplementedError(
                 f"training all weights needs {needed / 1e9:.0f} GB, has {available / 1e9:.0f} GB"
