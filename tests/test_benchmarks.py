@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import re
 from pathlib import Path
 
 import pytest
@@ -138,6 +139,13 @@ def test_rates_can_be_derived():
             assert benchmark.operations_per_call > 1, name
         else:
             assert "tokens" in benchmark.param_names or benchmark.tokens_per_call > 0, name
+
+
+def test_every_benchmark_is_documented():
+    """docs/benchmarks.md names each class of benchmarks: what a number is must not be looked up in code."""
+    text = (FOLDER.parent / "docs" / "benchmarks.md").read_text("utf-8")
+    classes = {name.split(".")[1] for name in NAMES}
+    assert {name for name in classes if not re.search(rf"[`.]{name}\b", text)} == set()
 
 
 def test_the_tiny_profile_is_small():

@@ -80,6 +80,23 @@ def test_a_gathered_product_uses_each_tokens_own_experts(workload):
     close(work.step(work.x), np.array(expected))
 
 
+def test_a_device_that_cannot_gather_in_a_type_is_skipped(monkeypatch):
+    """MLX's own words are the reason; any other error stays one."""
+
+    def refuse(text):
+        def call(*arguments, **rest):
+            raise RuntimeError(text)
+
+        monkeypatch.setattr(compat, "function", lambda name: call)
+
+    refuse("[GatherMM::eval] Currently only supports float32.")
+    with pytest.raises(NotImplementedError, match="only supports float32"):
+        products.GatherMatmul(MOE, 1)
+    refuse("out of memory")
+    with pytest.raises(RuntimeError, match="out of memory"):
+        products.GatherMatmul(MOE, 1)
+
+
 def test_softmax_norms_and_rope_follow_their_definitions():
     """Each step is its formula in NumPy."""
     work = operators.Softmax(MODEL, 3)

@@ -70,10 +70,24 @@ class GatherMatmul(Matmul):
         self.x = sizes.activations(rows, sizes.chosen, 1, sizes.hidden)
         picks = weights.integers(rows * sizes.chosen, "experts", sizes.experts)
         self.experts = evaluated(mx.array(picks, dtype=mx.uint32).reshape(rows, sizes.chosen))
-        self.matrices = [
+        self.matrices = evaluated(self.expert_matrices(sizes))
+        self.prove()
+
+    def expert_matrices(self, sizes: Sizes) -> list[Any]:
+        """Up and down: stacks of one matrix an expert."""
+        return [
             sizes.matrix("experts up", sizes.experts, sizes.expert_width, sizes.hidden),
             sizes.matrix("experts down", sizes.experts, sizes.hidden, sizes.expert_width),
         ]
+
+    def prove(self) -> None:
+        """Make one product; NotImplementedError where the device can't, as a CPU in bfloat16."""
+        try:
+            evaluated(self.product(self.x, self.matrices[0]))
+        except RuntimeError as error:
+            if "only supports" not in str(error):
+                raise
+            raise NotImplementedError(str(error)) from None
 
     def product(self, x: Any, matrix: Any) -> Any:
         """Each row times its expert's matrix."""
@@ -86,12 +100,14 @@ class QuantizedGatherMatmul(GatherMatmul):
     operator = "gather_qmm"
 
     def __init__(self, moe: str, bits: int, rows: int) -> None:
+        self.how: dict[str, Any] = {"group_size": shapes.GROUP_SIZE, "bits": bits}
+        super().__init__(moe, rows)
+
+    def expert_matrices(self, sizes: Sizes) -> list[Any]:
+        """The same, quantized."""
         import mlx.core as mx
 
-        super().__init__(moe, rows)
-        self.how: dict[str, Any] = {"group_size": shapes.GROUP_SIZE, "bits": bits}
-        self.matrices = [mx.quantize(matrix, **self.how) for matrix in self.matrices]
-        mx.eval(self.matrices)
+        return [mx.quantize(matrix, **self.how) for matrix in super().expert_matrices(sizes)]
 
     def product(self, x: Any, matrix: Any) -> Any:
         """Each row times its expert's quantized matrix."""
