@@ -88,12 +88,6 @@ class Prepared:
         return passed
 
 
-def passed_on() -> dict[str, str]:
-    """The variables of ours that a worker gets, and what makes it predictable."""
-    passed = {key: os.environ[key] for key in PASSED_ON if key in os.environ}
-    return {**passed, "PYTHONUNBUFFERED": "1", "TOKENIZERS_PARALLELISM": "false"}
-
-
 def name_of(track: Track, python: str, backend: str) -> str:
     """The name under which results are stored: changes with what makes another series."""
     return str(get_env_name(TOOL_NAME, python, series(track, backend), {}))

@@ -78,11 +78,16 @@ class Worker(Protocol):
 class LocalWorker:
     """A worker process on this machine, in a session of its own; WorkerError where it can't be started."""
 
-    def __init__(self, environment: Place, extra_variables: dict[str, str]) -> None:
+    def __init__(
+        self,
+        environment: Place,
+        extra_variables: dict[str, str],
+        module: str = "mlx_velocity.probe.worker",
+    ) -> None:
         self._places = (str(environment.path), str(environment.overlay or environment.path))
         try:
             self._process = subprocess.Popen(
-                [str(environment.python), "-X", "faulthandler", "-m", "mlx_velocity.probe.worker"],
+                [str(environment.python), "-X", "faulthandler", "-m", module],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.PIPE,

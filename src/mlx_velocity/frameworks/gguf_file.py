@@ -23,7 +23,10 @@ BLOCK = 32
 
 
 def write(
-    path: Path, config: dict[str, Any], arrays: dict[str, tuple[tuple[int, ...], Callable[[], Any]]], kind: str
+    path: Path,
+    config: dict[str, Any],
+    arrays: dict[str, tuple[tuple[int, ...], Callable[[], Any]]],
+    kind: str,
 ) -> None:
     """Write a GGUF of a model whose `config.json` is `config`.
 

@@ -42,8 +42,9 @@ class Mlx:
     def __init__(self, kind: str, threads: int) -> None:
         import mlx.core as mx
 
-        mx.set_default_device(mx.gpu if kind == "gpu" else mx.cpu)
-        self.kind = kind
+        if kind != "auto":
+            mx.set_default_device(mx.gpu if kind == "gpu" else mx.cpu)
+        self.kind = "gpu" if mx.default_device() == mx.Device(mx.gpu) else "cpu"
         self.spec = ""
 
     def about(self) -> dict[str, Any]:
@@ -54,7 +55,7 @@ class Mlx:
         return {
             "version": f"mlx {mx.__version__}, mlx-lm {compat.mlx_lm_version()}",
             "device": str(info.get("device_name") or mx.default_device()),
-            "kind": "gpu" if mx.default_device() == mx.Device(mx.gpu) else "cpu",
+            "kind": self.kind,
             "threads": 1,
             "build": "one thread computes, the caller's thread builds graphs",
         }
@@ -69,7 +70,7 @@ class Mlx:
         self.spec = spec
         parameters = dict(tree_flatten(model.parameters()))
         count = 0
-        for name, module in model.named_modules():
+        for module in model.modules():
             for kind, array in module.parameters().items():
                 if not isinstance(array, mx.array):
                     continue
@@ -122,7 +123,9 @@ class MlxOperator:
         if name in operators.BITS:
             bits, group = operators.BITS[name], shapes.GROUP_SIZE
             if a["w"].shape[-1] % group:
-                raise NotImplementedError(f"rows of {a['w'].shape[-1]} weights are no whole groups of {group}")
+                raise NotImplementedError(
+                    f"rows of {a['w'].shape[-1]} weights are no whole groups of {group}"
+                )
             packed = mx.quantize(a.pop("w"), group_size=group, bits=bits)
             mx.eval(packed)
             self.dtypes["weights"] = f"{bits}bit in groups of {group}"

@@ -14,7 +14,12 @@ from typing import Any
 
 SEED = 20260101
 EPS = 1e-5
-BITS = {"quantized_matmul_8bit": 8, "quantized_matvec_8bit": 8, "quantized_matmul_4bit": 4, "quantized_matvec_4bit": 4}
+BITS = {
+    "quantized_matmul_8bit": 8,
+    "quantized_matvec_8bit": 8,
+    "quantized_matmul_4bit": 4,
+    "quantized_matvec_4bit": 4,
+}
 """Operators whose weights are stored in so many bits, each framework in its own format."""
 OPERATORS = (
     "matmul",
@@ -27,7 +32,7 @@ OPERATORS = (
     "attention",
     "embedding",
 )
-TOLERANCE = {"float32": 1e-4, "bfloat16": 2e-2, 8: 2e-2, 4: 2e-1}
+TOLERANCE: dict[str | int, float] = {"float32": 1e-4, "bfloat16": 2e-2, 8: 2e-2, 4: 2e-1}
 """Root-mean-square error over root-mean-square result that still is the same computation, by type or bits.
 
 Rounding to 4 bits in groups of 32 or 64 moves uniform weights by about 1/25 of their size, 8 bits by 1/400.
@@ -159,7 +164,7 @@ def error(result: Any, wanted: Any) -> float:
 
 def tolerance(name: str, dtype: str) -> float:
     """The largest `error` of the same computation in `dtype`."""
-    return max(TOLERANCE[dtype], TOLERANCE.get(BITS.get(name, dtype), 0.0))
+    return TOLERANCE[dtype] + (TOLERANCE[BITS[name]] if name in BITS else 0.0)
 
 
 def digest(given: dict[str, Any]) -> str:

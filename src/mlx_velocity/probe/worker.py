@@ -91,10 +91,10 @@ OPERATIONS: dict[str, Callable[[Message], Message]] = {
 }
 
 
-def answer(request: Message) -> Message:
+def answer(request: Message, operations: dict[str, Callable[[Message], Message]] = OPERATIONS) -> Message:
     """The answer to a request: its fields with `ok`, or `error` with the last lines of a traceback."""
     try:
-        return {"ok": True, **OPERATIONS[request["op"]](request)}
+        return {"ok": True, **operations[request["op"]](request)}
     except Exception as error:
         lines = traceback.format_exc().splitlines()
         return {"ok": False, "error": f"{type(error).__name__}: {error}", "last_lines": lines[-12:]}
@@ -112,7 +112,7 @@ def _read_requests(stream: TextIO, requests: queue.Queue[Message]) -> None:
     os._exit(0)
 
 
-def main() -> None:
+def main(operations: dict[str, Callable[[Message], Message]] = OPERATIONS) -> None:
     """Serve requests until the input ends."""
     # Keep the answers' channel to ourselves: what is measured may print.
     answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
@@ -122,7 +122,7 @@ def main() -> None:
     threading.Thread(target=_read_requests, args=(sys.stdin, requests), daemon=True).start()
     # Streams are local to a thread from mlx 0.31.2 on: everything measured runs in this one.
     while True:
-        reply = answer(requests.get())
+        reply = answer(requests.get(), operations)
         answers.write(json.dumps(reply) + "\n")
         answers.flush()
 
