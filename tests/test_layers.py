@@ -21,6 +21,8 @@ MEASURED = frozenset(
     {"mlx", "mlx_lm", "asv_runner", "numpy", "tokenizers", "safetensors", "transformers", "huggingface_hub"}
 )
 """What belongs to the measured environment: imported in functions of the probe, nowhere else."""
+OTHER_FRAMEWORKS = frozenset({"torch", "llama_cpp", "gguf"})
+"""What MLX is compared with: optional, and imported in functions of `frameworks` alone."""
 OUTSIDE = frozenset(
     {"os", "io", "time", "datetime", "pathlib", "subprocess", "socket", "sys", "tempfile", "shutil"}
 )
@@ -50,6 +52,7 @@ LAYERS = {
         frozenset(
             {
                 "__init__",
+                "across",
                 "bench",
                 "breakdown",
                 "comparison",
@@ -69,11 +72,14 @@ LAYERS = {
             {
                 "anatomy",
                 "changepoints",
+                "fairness",
                 "operations",
                 "quality",
                 "roofline",
                 "roofline_peaks",
+                "sameness",
                 "spread",
+                "standing",
                 "stats",
                 "traffic",
                 "trend",
@@ -90,6 +96,12 @@ LAYERS = {
         frozenset({"psutil"}),
         # Whoever has them: NVIDIA's counters and those of Apple silicon.
         inside=MEASURED | {"macmon", "pynvml"},
+    ),
+    # Runs in the measured process of `across`, beside the probe, in the Python at hand.
+    "frameworks": Layer(
+        frozenset({"frameworks.*"}),
+        frozenset({"words", "probe", "frameworks"}),
+        inside=MEASURED | OTHER_FRAMEWORKS,
     ),
     "edges": Layer(
         frozenset(
@@ -124,7 +136,15 @@ LAYERS = {
     ),
     # What measures and asks the maths meanwhile when to stop; and what says how it ended.
     "comparing": Layer(
-        frozenset({"dissect", "interleave", "judge", "launches"}),
+        frozenset(
+            {
+                "dissect",
+                "interleave",
+                "judge",
+                "launches",
+                "rotation",
+            }
+        ),
         frozenset({"words", "maths", "edges", "comparing"}),
     ),
     # A pure comparison of stored records: what the edges keep, seen with the maths.
@@ -157,6 +177,8 @@ LAYERS = {
         frozenset({"commands.*", "site.*"}),
         frozenset({"words", "maths", "edges", "comparing", "views", "report", "commands"}),
         frozenset({"asv", "asv_tachyon", "rich"}),
+        # What is measured across frameworks is one table, for the command and for its workers.
+        also=frozenset({"frameworks.tasks"}),
     ),
     "top": Layer(
         frozenset({"cli", "cli_tools.*", "__main__"}),
@@ -307,8 +329,12 @@ def test_the_table_points_downwards() -> None:
 
 
 def test_the_probe_imports_with_the_standard_library_alone() -> None:
-    """Every module of the probe, and the words, import in a Python that has no other package but psutil."""
-    names = [name for name in modules() if layer_of(name) in ("probe", "words") and name != "__init__"]
+    """Every module of the probe, the frameworks and the words imports in a Python that has no other package but psutil."""
+    names = [
+        name
+        for name in modules()
+        if layer_of(name) in ("probe", "frameworks", "words") and name != "__init__"
+    ]
     code = "; ".join(
         ["import sys, types", "sys.modules['psutil'] = types.ModuleType('psutil')"]
         + [f"sys.path.insert(0, {str(PACKAGE.parent)!r})"]
@@ -321,7 +347,7 @@ def test_the_probe_imports_with_the_standard_library_alone() -> None:
     )
     assert done.returncode == 0, done.stderr
     loaded = set(ast.literal_eval(done.stdout))
-    assert loaded & (MEASURED | {"asv", "git", "rich", "typer", "scipy"}) == set()
+    assert loaded & (MEASURED | OTHER_FRAMEWORKS | {"asv", "git", "rich", "typer", "scipy"}) == set()
 
 
 KNOWN = {"__init__", "errors", "stats", "tracks", "scheduler", "probe", "probe.case", "probe.profiles", "cli"}

@@ -57,8 +57,10 @@ class Turn:
     """Seconds per call."""
     busy_cores: float
     """Cores that its process kept busy while it was measured."""
-    idle_cores: float | None
-    """Cores that its process kept busy while the others were measured."""
+    waited_s: float
+    """Since its last turn at this task, while the others were measured."""
+    idle_s: float
+    """Processor time that it spent meanwhile."""
 
 
 @dataclass(frozen=True)

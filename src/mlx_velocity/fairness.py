@@ -9,7 +9,7 @@ from __future__ import annotations
 import statistics
 from collections.abc import Sequence
 
-from mlx_velocity import sameness
+from mlx_velocity import sameness, units
 from mlx_velocity.across import REFERENCE, Check, Participant, Row
 from mlx_velocity.sameness import Found, differs
 
@@ -82,7 +82,7 @@ def busy(participants: Sequence[Participant], rows: Sequence[Row], threads: int)
         for p in participants
     }  # fmt: skip
     words = {
-        p.framework: f"{p.about['threads']} threads, at most {measured[p.framework]:.2f} cores busy"
+        p.framework: f"{units.count(p.about['threads'], 'thread')}, at most {measured[p.framework]:.2f} cores busy"
         for p in participants
     }
     on_cpu = all(p.about["kind"] == "cpu" for p in participants)
@@ -102,14 +102,18 @@ def busy(participants: Sequence[Participant], rows: Sequence[Row], threads: int)
 
 def alone(rows: Sequence[Row]) -> Found:
     """While one is measured, the others wait without computing."""
-    seen: dict[str, float] = {}
+    idle: dict[str, float] = {}
+    waited: dict[str, float] = {}
     for row in rows:
         for entry in row.entries:
-            values = [turn.idle_cores for turn in entry.turns if turn.idle_cores is not None]
-            if values:
-                seen[entry.framework] = max(seen.get(entry.framework, 0.0), statistics.median(values))
+            for turn in entry.turns:
+                idle[entry.framework] = idle.get(entry.framework, 0.0) + turn.idle_s
+                waited[entry.framework] = waited.get(entry.framework, 0.0) + turn.waited_s
+    seen = {name: idle[name] / waited[name] for name in idle if waited[name] > 0}
     apart = [name for name, value in seen.items() if value > IDLE]
-    words = {name: f"at most {value:.3f} cores while it waited" for name, value in seen.items()}
+    words = {
+        name: f"{value:.3f} cores busy in {waited[name]:.0f} s of waiting" for name, value in seen.items()
+    }
     sentence = "somebody computes while others are measured" if apart else "only one computes at a time"
     return differs(apart), sentence, words, apart
 

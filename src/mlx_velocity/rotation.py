@@ -140,9 +140,8 @@ def _task(
             except WorkerError as error:
                 entries[seat.framework] = replace(entry, reason=error.reason, failed=True, turns=[])
                 continue
-            entry.turns.append(
-                Turn(launch, number, answer["samples"], answer["busy_cores"], answer["idle_cores"])
-            )
+            fields = ("samples", "busy_cores", "waited_s", "idle_s")
+            entry.turns.append(Turn(launch, number, *(answer[name] for name in fields)))
     return list(entries.values())
 
 

@@ -242,7 +242,8 @@ def greedy(rows: Sequence[Row], same: bool, dtype: str) -> Found:
             words,
             apart,
         )
-    return "equal", "greedy; tokens part where two are nearly as likely, as rounding differs", words, []
+    reason = "rounding differs" if same else "the weights do"
+    return "equal", f"greedy; tokens part where two are nearly as likely, as {reason}", words, []
 
 
 def _agreeing(tokens: Sequence[int], wanted: Sequence[int]) -> int:

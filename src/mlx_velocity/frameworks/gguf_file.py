@@ -7,8 +7,9 @@ the published weights rotate halves, so the rows of the query and key projection
 
 from __future__ import annotations
 
+import functools
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +26,7 @@ BLOCK = 32
 def write(
     path: Path,
     config: dict[str, Any],
-    arrays: dict[str, tuple[tuple[int, ...], Callable[[], Any]]],
+    arrays: Mapping[str, tuple[tuple[int, ...], Callable[[], Any]]],
     kind: str,
 ) -> None:
     """Write a GGUF of a model whose `config.json` is `config`.
@@ -55,7 +56,7 @@ def write(
         if known is None:
             raise NotImplementedError(f"{name} has no name in a GGUF of {config['model_type']}")
         wanted = gguf.GGMLQuantizationType[_type(shape, kind)]
-        announce(known, shape, wanted, lambda name=name, make=make: permuted(name, make(), config))
+        announce(known, shape, wanted, functools.partial(_rows, name, make, config))
     factors = rope_factors(config)
     if factors is not None:
         announce("rope_freqs.weight", factors.shape, gguf.GGMLQuantizationType.F32, lambda: factors)
@@ -65,6 +66,10 @@ def write(
     for make_stored in makers:
         writer.write_tensor_data(make_stored())
     writer.close()
+
+
+def _rows(name: str, make: Callable[[], Any], config: dict[str, Any]) -> Any:
+    return permuted(name, make(), config)
 
 
 def read(path: Path, config: dict[str, Any]) -> Iterator[tuple[str, Any]]:

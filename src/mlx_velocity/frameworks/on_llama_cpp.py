@@ -115,7 +115,7 @@ def _silence() -> Any:
     """Stop llama.cpp's log; what is returned must be kept as long as the library lives."""
     import llama_cpp
 
-    @llama_cpp.llama_log_callback
+    @llama_cpp.llama_log_callback  # type: ignore[untyped-decorator]
     def nothing(_level: int, _text: bytes, _data: Any) -> None: ...
 
     llama_cpp.llama_log_set(nothing, ctypes.c_void_p(0))

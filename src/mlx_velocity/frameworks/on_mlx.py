@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Callable
 from pathlib import Path
@@ -29,9 +30,13 @@ def write(spec: str, path: str, gguf: bool) -> None:
     compat.clear_cache()
     if not gguf:
         return
-    lazy = mx.load(str(Path(path) / "model.safetensors"))
-    arrays = {name: (tuple(array.shape), lambda name=name: np.array(lazy.pop(name).astype(mx.float32)))
-              for name, array in lazy.items()}  # fmt: skip
+    lazy: dict[str, Any] = dict(mx.load(str(Path(path) / "model.safetensors")))  # type: ignore[arg-type]
+
+    def values(name: str) -> Any:
+        # Read from the file now, and let go of afterwards.
+        return np.array(lazy.pop(name).astype(mx.float32))
+
+    arrays = {name: (tuple(lazy[name].shape), functools.partial(values, name)) for name in lazy}
     kind = shapes.split(spec)[1]
     gguf_file.write(Path(path) / "model.gguf", models.config(float_spec(spec)), arrays, kind)
 
@@ -53,7 +58,9 @@ class Mlx:
 
         info = compat.device_info() if self.kind == "gpu" else {}
         return {
-            "version": f"mlx {mx.__version__}, mlx-lm {compat.mlx_lm_version()}",
+            "version": ", ".join(
+                f"{name.replace('_', '-')} {version}" for name, version in compat.versions().items()
+            ),
             "device": str(info.get("device_name") or mx.default_device()),
             "kind": self.kind,
             "threads": 1,
@@ -171,7 +178,7 @@ class MlxPrefill(workloads.Prefill):
 
         self.prepare()
         self.run()
-        ids = [int(token) for chunk in self.chunks for token in chunk[0].tolist()]
+        ids = [token for chunk in self.chunks for token in np.array(chunk[0]).tolist()]
         return {
             "prompt": interface.digest_of_ids(ids),
             "prompt_tokens": len(ids),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import importlib
 import math
 from collections.abc import Callable
 from typing import Any
@@ -45,9 +46,8 @@ class Torch:
         """transformers' causal model of the files; its attention is PyTorch's fused one."""
         import torch
         from transformers import AutoModelForCausalLM
-        from transformers.utils import logging
 
-        logging.disable_progress_bar()
+        importlib.import_module("transformers.utils.logging").disable_progress_bar()
         dtype = shapes.split(spec)[1]
         if dtype in shapes.BITS:
             raise NotImplementedError(f"PyTorch alone has no {shapes.BITS[dtype]}-bit weights")

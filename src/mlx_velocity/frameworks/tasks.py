@@ -57,4 +57,5 @@ def weights_bytes(spec: str) -> int:
     heads, dims = c["num_attention_heads"], c.get("head_dim") or c["hidden_size"] // c["num_attention_heads"]
     layer = c["hidden_size"] * (3 * c["intermediate_size"] + 2 * dims * (heads + c["num_key_value_heads"]))
     tables = c["vocab_size"] * c["hidden_size"] * (1 if c["tie_word_embeddings"] else 2)
-    return (c["num_hidden_layers"] * layer + tables) * (4 if shapes.base_dtype(spec) == "float32" else 2)
+    weights = int(c["num_hidden_layers"] * layer + tables)
+    return weights * (4 if shapes.base_dtype(spec) == "float32" else 2)

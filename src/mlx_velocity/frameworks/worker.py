@@ -54,7 +54,7 @@ def ready(request: Message) -> Message:
 
 def turn(request: Message) -> Message:
     """Samples of the task in seconds per call, as many as a turn of a comparison has."""
-    idle = _between()
+    waited, idle = _between()
     samples: list[float] = []
     start, spent = time.perf_counter(), time.process_time()
     while not samples or (len(samples) < measure.TURN_MOST and time.perf_counter() - start < measure.TURN_S):
@@ -62,7 +62,7 @@ def turn(request: Message) -> Message:
     elapsed = time.perf_counter() - start
     busy = (time.process_time() - spent) / elapsed
     _state["left"] = time.perf_counter(), time.process_time()
-    return {"samples": samples, "busy_cores": round(busy, 3), "idle_cores": idle}
+    return {"samples": samples, "busy_cores": round(busy, 3), "waited_s": waited, "idle_s": idle}
 
 
 OPERATIONS = {**worker.OPERATIONS, "open": open_, "write": write, "load": load, "ready": ready, "turn": turn}
@@ -133,17 +133,15 @@ def _sample() -> float:
             task.run()
         else:
             task.call(calls)
-        return (time.perf_counter() - start) / calls
+        return float((time.perf_counter() - start) / calls)
     finally:
         gc.enable()
 
 
-def _between() -> float | None:
-    """Cores that this process kept busy since its last turn, while others were measured; None without one."""
-    if "left" not in _state:
-        return None
+def _between() -> tuple[float, float]:
+    """Seconds since the last turn, and the processor time that this process spent in them."""
     wall, spent = _state.pop("left")
-    return round((time.process_time() - spent) / (time.perf_counter() - wall), 4)
+    return round(time.perf_counter() - wall, 6), round(time.process_time() - spent, 6)
 
 
 if __name__ == "__main__":

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import math
 from collections.abc import Sequence
+from typing import Any
 
 from rich.console import RenderableType
 from rich.markup import escape
@@ -67,7 +69,16 @@ def markdown(done: Across) -> str:
 def document(done: Across) -> str:
     """The same as JSON, described by across.schema.json, with all samples."""
     data = {"format": FORMAT, **dataclasses.asdict(done)}
-    return json.dumps(data, indent=1, allow_nan=False) + "\n"
+    return json.dumps(_finite(data), indent=1, allow_nan=False) + "\n"
+
+
+def _finite(value: Any) -> Any:
+    """The same with null for what is no number: a framework may compute anything."""
+    if isinstance(value, dict):
+        return {key: _finite(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_finite(item) for item in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def left_out(done: Across) -> list[str]:
