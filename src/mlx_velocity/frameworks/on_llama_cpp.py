@@ -94,8 +94,11 @@ class LlamaCpp:
         parameters.n_ctx = -(-tokens // CONTEXT_STEP) * CONTEXT_STEP
         parameters.n_batch = parameters.n_ubatch = interface.CHUNK
         parameters.n_threads = parameters.n_threads_batch = self.threads
-        kind = ggml.TYPES["BF16" if shapes.base_dtype(self.spec) == "bfloat16" else "F32"]
-        parameters.type_k = parameters.type_v = kind
+        narrow = shapes.base_dtype(self.spec) == "bfloat16"
+        parameters.type_k = parameters.type_v = ggml.TYPES["BF16" if narrow else "F32"]
+        if not narrow:
+            # The fused kernel gets a float32 cache rounded to float16: logits are 1e-3 off.
+            parameters.flash_attn_type = llama_cpp.LLAMA_FLASH_ATTN_TYPE_DISABLED
         parameters.no_perf = True
         made = llama_cpp.llama_init_from_model(self.model, parameters)
         if not made:

@@ -15,10 +15,10 @@ from typing import Any
 SEED = 20260101
 EPS = 1e-5
 BITS = {
-    "quantized_matmul_8bit": 8,
-    "quantized_matvec_8bit": 8,
-    "quantized_matmul_4bit": 4,
-    "quantized_matvec_4bit": 4,
+    "matmul_8bit": 8,
+    "matvec_8bit": 8,
+    "matmul_4bit": 4,
+    "matvec_4bit": 4,
 }
 """Operators whose weights are stored in so many bits, each framework in its own format."""
 OPERATORS = (
@@ -63,7 +63,7 @@ def words(name: str, size: dict[str, float]) -> str:
     return {
         "softmax": f"{s['N']}×{s['T']}×{s['T']}",
         "rope": f"{s['N']}×{s['T']}×{s['D']}",
-        "attention": f"{s['N']}×{s['T']}×{s['D']}, {s['K']} key-value heads, causal",
+        "attention": f"{s['N']}/{s['K']}×{s['T']}×{s['D']}, causal",
         "embedding": f"{s['T']} of {s['V']}×{s['H']}",
     }.get(name, f"{s['T']}×{s['H']}")
 

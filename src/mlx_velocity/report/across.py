@@ -123,12 +123,12 @@ def remarks(done: Across) -> list[str]:
 def _times(done: Across) -> Table:
     names = [participant.framework for participant in done.participants]
     headings = [(heading, "right") for name in names for heading in _headings(name)]
-    made = text.table(("task", "left"), ("size", "left"), *headings)
-    for column in made.columns[2:]:
+    made = text.table(("task", "left"), *headings)
+    for column in made.columns[1:]:
         column.no_wrap = True
     for row in done.rows:
         cells = [Text(cell) for name in names for cell in _cells(row, name, done)]
-        made.add_row(Text(row.task.label), Text(row.task.size, "dim"), *cells)
+        made.add_row(Text("\n").join([Text(row.task.label), Text(row.task.size, "dim")]), *cells)
     return made
 
 
@@ -169,7 +169,7 @@ def _marked(row: Row, name: str, done: Across) -> bool:
     return any(
         check.finding == "differs" and name in check.apart
         and check.subject in ("", row.task.subject)
-        and not (check.name == "bits" and "quantized" not in row.task.name)
+        and not (check.name == "bits" and "bit" not in row.task.name)
         for check in done.checks
     )  # fmt: skip
 
