@@ -9,6 +9,8 @@ from __future__ import annotations
 import statistics
 from collections.abc import Sequence
 
+import numpy as np
+
 from mlx_velocity import sameness, units
 from mlx_velocity.across import REFERENCE, Check, Participant, Row
 from mlx_velocity.sameness import Found, differs
@@ -17,6 +19,8 @@ STILL_WARMING = 1.25
 """The first turn over the median of the others."""
 BUSY = 1.15
 """Cores kept busy over the threads that were given."""
+DISTURBED = 0.85
+"""Of one core: a computation on a CPU that gets less of it shares it with somebody."""
 IDLE = 0.05
 """Cores that a waiting framework may keep busy."""
 
@@ -27,6 +31,7 @@ def checks(participants: Sequence[Participant], rows: Sequence[Row], threads: in
         Check("machine", "", *machine(participants)),
         Check("device", "", *device(participants)),
         Check("threads", "", *busy(participants, rows, threads)),
+        Check("undisturbed", "", *undisturbed(participants, rows)),
         Check("alone", "", *alone(rows)),
         Check("warm", "", *warm(rows)),
     ]
@@ -98,6 +103,23 @@ def busy(participants: Sequence[Participant], rows: Sequence[Row], threads: int)
         apart += [p.framework for p in participants if p.framework != REFERENCE and p.framework not in apart]
     sentence = f"{threads} given; MLX computes in one thread on a CPU" if on_cpu else "of the host alone"
     return differs(apart), sentence, words, apart
+
+
+def undisturbed(participants: Sequence[Participant], rows: Sequence[Row]) -> Found:
+    """On a CPU, what is measured got at least one core to itself; on a GPU the host may wait."""
+    taken: dict[str, list[float]] = {}
+    for row in rows:
+        for entry in row.entries:
+            taken.setdefault(entry.framework, []).extend(turn.busy_cores for turn in entry.turns)
+    seen = {name: float(np.quantile(values, 0.1)) for name, values in taken.items() if values}
+    on_cpu = all(participant.about["kind"] == "cpu" for participant in participants)
+    apart = [name for name, value in seen.items() if on_cpu and value < DISTURBED]
+    if REFERENCE in apart:
+        # All ratios are to its times.
+        apart = list(seen)
+    words = {name: f"at least {value:.2f} cores busy in 9 of 10 turns" for name, value in seen.items()}
+    sentence = "somebody else computed on the same cores" if apart else "each had its core to itself"
+    return differs(apart), sentence if on_cpu else "of the host alone", words, apart
 
 
 def alone(rows: Sequence[Row]) -> Found:
