@@ -51,18 +51,18 @@ def markdown(done: Across) -> str:
     checks = [
         [
             f"{SIGNS[check.finding]} {check.name}",
-            check.subject or "all",
+            subjects,
             check.sentence,
             "; ".join(_seen(check)),
         ]
-        for check in done.checks
+        for check, subjects in _grouped(done.checks)
     ]
     parts = ["### Across frameworks", _pipes(head, rows)]
     parts += ["### What was checked", _pipes(["check", "of", "finding", "seen"], checks)] if checks else []
     sentences = [f"left out: {item}" for item in left_out(done)] + [
         f"failed: {item}" for item in failures(done)
     ]
-    parts += [f"- {escape_markdown(sentence)}" for sentence in [*sentences, *remarks(done)]]
+    parts.append("\n".join(f"- {escape_markdown(sentence)}" for sentence in [*sentences, *remarks(done)]))
     return "\n\n".join(parts) + "\n"
 
 
@@ -176,11 +176,20 @@ def _marked(row: Row, name: str, done: Across) -> bool:
 
 def _checks(done: Across) -> Table:
     made = text.table(("", "left"), ("check", "left"), ("of", "left"), ("finding and what was seen", "left"))
-    for check in done.checks:
+    for check, subjects in _grouped(done.checks):
         style = STYLES[check.finding]
         seen = Text("\n").join([Text(check.sentence, style), *(Text(item, "dim") for item in _seen(check))])
-        made.add_row(Text(SIGNS[check.finding], style), check.name, Text(check.subject or "all"), seen)
+        made.add_row(Text(SIGNS[check.finding], style), check.name, Text(subjects), seen)
     return made
+
+
+def _grouped(checks: Sequence[Check]) -> list[tuple[Check, str]]:
+    """Each check once, with all that it found the same of, in words."""
+    groups: dict[str, list[Check]] = {}
+    for check in checks:
+        key = json.dumps([check.name, check.finding, check.sentence, check.seen])
+        groups.setdefault(key, []).append(check)
+    return [(group[0], ", ".join(check.subject or "all" for check in group)) for group in groups.values()]
 
 
 def _seen(check: Check) -> list[str]:
