@@ -15,8 +15,7 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-import mlx_velocity
-from mlx_velocity import across, fairness, rotation, sameness
+from mlx_velocity import across, fairness, rotation, sameness, schemas
 from mlx_velocity.across import Across, Check, Entry, Missing, Participant, Row, Task, Turn
 from mlx_velocity.commands import across as command
 from mlx_velocity.errors import InputError
@@ -26,7 +25,7 @@ from mlx_velocity.report import across as report
 from mlx_velocity.standing import standing
 from mlx_velocity.workers import WorkerError
 
-SCHEMA = json.loads((Path(mlx_velocity.__file__).parent / "across.schema.json").read_text("utf-8"))
+SCHEMA = schemas.load("across.schema.json")
 SIZE = operators.sizes(shapes.SHAPES["tiny"], 16)
 
 

@@ -18,7 +18,7 @@ from typing import Any
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
-from mlx_velocity import fairness, machine, readings, results, rotation, sameness
+from mlx_velocity import fairness, installed, machine, readings, results, rotation, sameness
 from mlx_velocity.across import (
     FRAMEWORKS,
     PACKAGES,
