@@ -14,7 +14,7 @@ import pytest
 from conftest import one_line
 from rich.console import Console
 
-from mlx_velocity import quality
+from mlx_velocity import findings
 from mlx_velocity.commands import doctor as command
 from mlx_velocity.errors import InputError
 
@@ -140,7 +140,7 @@ def test_unsteady_loop(monkeypatch: pytest.MonkeyPatch) -> None:
     found = command.steadiness(2.0, machine.clock, machine.processor)
     assert found["spread"] == pytest.approx(1.1)
     assert found["drift"] == pytest.approx(1.0)
-    assert [item.code for item in quality.of_clock(found)] == ["unsteady"]
+    assert [item.code for item in findings.of_clock(found)] == ["unsteady"]
 
 
 def test_drifting_loop(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -154,7 +154,7 @@ def test_drifting_loop(monkeypatch: pytest.MonkeyPatch) -> None:
     machine = Machine(monkeypatch, rising())
     found = command.steadiness(2.0, machine.clock, machine.processor)
     assert found["drift"] > 1.03
-    assert "drifting" in [item.code for item in quality.of_clock(found)]
+    assert "drifting" in [item.code for item in findings.of_clock(found)]
 
 
 def test_short_look(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -172,4 +172,4 @@ def test_real_loop() -> None:
     assert found["median_s"] > 0
     assert found["spread"] >= 1
     assert 0 <= found["cpu_share"] <= 1
-    quality.of_clock(found)
+    findings.of_clock(found)

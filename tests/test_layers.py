@@ -67,12 +67,12 @@ LAYERS = {
         frozenset({"words"}),
     ),
     "maths": Layer(
-        # changepoints is to come.
         frozenset(
             {
                 "anatomy",
                 "changepoints",
                 "fairness",
+                "findings",
                 "operations",
                 "quality",
                 "roofline",

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mlx_velocity import quality
-from mlx_velocity.quality import Finding
+from mlx_velocity import findings, quality
+from mlx_velocity.findings import Finding
 
 QUIET = {
     "cores": 8, "load_1m": 0.3, "others_busy_cores": 0.1, "busiest": [], "stolen_cores": 0.0,
@@ -26,10 +26,10 @@ STEADY = {"median_s": 0.02, "spread": 1.01, "drift": 1.0, "cpu_share": 1.0}
 def test_quiet_machine() -> None:
     """Nothing is said of a quiet machine, nor of one that shows nothing."""
     for platform in ("linux", "darwin"):
-        assert quality.of_state(QUIET, platform) == []
-        assert quality.of_state({}, platform) == []
-    assert quality.of_clock(STEADY) == []
-    assert quality.fitness([]) == "fit"
+        assert findings.of_state(QUIET, platform) == []
+        assert findings.of_state({}, platform) == []
+    assert findings.of_clock(STEADY) == []
+    assert findings.fitness([]) == "fit"
 
 
 TROUBLES: list[tuple[dict[str, Any], str, str, str]] = [
@@ -69,10 +69,10 @@ TROUBLES: list[tuple[dict[str, Any], str, str, str]] = [
 @pytest.mark.parametrize("platform", ["linux", "darwin"])
 @pytest.mark.parametrize(("trouble", "code", "severity", "words"), TROUBLES)
 def test_trouble(
-    trouble: dict[str, Any], code: str, severity: str, words: str, platform: quality.Platform
+    trouble: dict[str, Any], code: str, severity: str, words: str, platform: findings.Platform
 ) -> None:
     """Each trouble is one finding with its gravity, its number or name, and an advice in one line."""
-    (found,) = quality.of_state({**QUIET, **trouble}, platform)
+    (found,) = findings.of_state({**QUIET, **trouble}, platform)
     assert (found.code, found.severity) == (code, severity)
     assert words in found.text
     assert found.advice
@@ -89,7 +89,7 @@ def test_advice_suits_the_system() -> None:
         "on_battery": True,
     }
     linux, mac = (
-        " ".join(item.advice for item in quality.of_state(state, name)) for name in ("linux", "darwin")
+        " ".join(item.advice for item in findings.of_state(state, name)) for name in ("linux", "darwin")
     )
     assert "taskset -acp 0 4242" in linux
     assert "pmset" not in linux
@@ -115,16 +115,16 @@ def test_advice_suits_the_system() -> None:
 )
 def test_clock(clock: dict[str, float], codes: list[tuple[str, str]]) -> None:
     """A loop that takes longer at times, that drifts, or that shares its core is a finding."""
-    assert [(item.code, item.severity) for item in quality.of_clock({**STEADY, **clock})] == codes
+    assert [(item.code, item.severity) for item in findings.of_clock({**STEADY, **clock})] == codes
 
 
 def test_fitness() -> None:
     """The gravest finding decides, and stands first; a note does not count."""
     note, warning, unfit = (Finding(name, name, "text", "advice") for name in ("note", "warning", "unfit"))  # type: ignore[arg-type]
-    assert quality.fitness([note]) == "fit"
-    assert quality.fitness([note, warning]) == "fit with care"
-    assert quality.fitness([warning, unfit]) == "not fit"
-    assert quality.gravest_first([note, warning, unfit]) == [unfit, warning, note]
+    assert findings.fitness([note]) == "fit"
+    assert findings.fitness([note, warning]) == "fit with care"
+    assert findings.fitness([warning, unfit]) == "not fit"
+    assert findings.gravest_first([note, warning, unfit]) == [unfit, warning, note]
 
 
 # Beside a measurement

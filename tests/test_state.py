@@ -20,7 +20,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mlx_velocity import quality, state
+from mlx_velocity import findings, quality, state
 from mlx_velocity.probe import sensors
 
 CAPTURES: list[tuple[Callable[[str], Any], str, Any]] = [
@@ -137,7 +137,7 @@ def test_mutilated_output(
     found = parser(text[:place] + inserted + text[place + left_out :])
     json.dumps(found, allow_nan=False)
     if isinstance(found, dict):
-        quality.of_state(found, "darwin")
+        findings.of_state(found, "darwin")
 
 
 # A look
@@ -258,7 +258,7 @@ def test_look_here() -> None:
     assert json.loads(json.dumps(found, allow_nan=False)) == found
     assert found["cores"] >= 1
     assert found["memory_total_bytes"] > found["memory_available_bytes"] > 0
-    quality.of_state(found, "linux")
+    findings.of_state(found, "linux")
 
 
 @pytest.mark.usefixtures("quick")
@@ -289,7 +289,7 @@ def test_look_at_a_mac(tmp_path: Path) -> None:
     assert found["gpu_busy_share"] == 0.37
     assert [item["name"] for item in found["busiest"]] == ["Google Chrome Helper (Renderer)", "WindowServer"]
     assert [item["name"] for item in found["gpu_processes"]] == ["other"]
-    assert quality.fitness(quality.of_state(found, "darwin")) == "not fit"
+    assert findings.fitness(findings.of_state(found, "darwin")) == "not fit"
 
 
 @pytest.mark.usefixtures("quick")

@@ -46,7 +46,7 @@ Run = Callable[[list[str]], str]
 
 
 def look(root: Path = Path("/"), platform: str = sys.platform, run: Run | None = None) -> Look:
-    """The state of this machine now, in about two seconds; see quality.of_state for what it means.
+    """The state of this machine now, in about two seconds; see findings.of_state for what it means.
 
     `root` is where Linux shows its files, `run` gives a command's output: a test sets both.
     """

@@ -16,9 +16,9 @@ from typing import Any
 from rich.console import Console
 from rich.markup import escape
 
-from mlx_velocity import quality, readings, state, units
+from mlx_velocity import findings, readings, state, units
 from mlx_velocity.errors import UndecidedError
-from mlx_velocity.quality import Finding, Fitness
+from mlx_velocity.findings import Finding, Fitness
 from mlx_velocity.report import text
 
 FORMAT = 1
@@ -45,9 +45,9 @@ def doctor(json_to: str | None, seconds: float, console: Console) -> int:
     with console.status("looking at this machine …") if not to_stdout else _quietly():
         seen = state.look()
         clock = steadiness(seconds)
-    platform: quality.Platform = "darwin" if sys.platform == "darwin" else "linux"
-    found = quality.gravest_first([*quality.of_state(seen, platform), *quality.of_clock(clock)])
-    fitness = quality.fitness(found)
+    platform: findings.Platform = "darwin" if sys.platform == "darwin" else "linux"
+    found = findings.gravest_first([*findings.of_state(seen, platform), *findings.of_clock(clock)])
+    fitness = findings.fitness(found)
     if not to_stdout:
         show(found, clock, fitness, console)
     if json_to:
