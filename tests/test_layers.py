@@ -114,6 +114,7 @@ LAYERS = {
                 "installed",
                 "machine",
                 "profiles",
+                "macos",
                 "readings",
                 "releases",
                 "requirements",

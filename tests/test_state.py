@@ -1,7 +1,6 @@
 """Looks at the machine: the long one for doctor, the cheap one around every case, and what commands print.
 
-The captures of macOS and of nvidia-smi were written after the formats that these tools document or are
-quoted with; none was taken on a Mac.
+What nvidia-smi and macOS print was written after the formats that they document; none was taken on a Mac.
 """
 
 from __future__ import annotations
@@ -10,134 +9,39 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import psutil
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
+from test_macos_readers import capture
 
-from mlx_velocity import findings, quality, state
+from mlx_velocity import findings, macos, quality, state
 from mlx_velocity.probe import sensors
 
-CAPTURES: list[tuple[Callable[[str], Any], str, Any]] = [
-    (
-        state.power_source,
-        "Now drawing from 'Battery Power'\n -InternalBattery-0 (id=4522083)\t85%; discharging; 1:02 remaining present: true\n",
-        {"on_battery": True, "battery_percent": 85},
-    ),
-    (
-        state.power_source,
-        "Now drawing from 'AC Power'\n -InternalBattery-0 (id=4522083)\t100%; charged; 0:00 remaining present: true\n",
-        {"on_battery": False, "battery_percent": 100},
-    ),
-    (state.power_source, "Now drawing from 'AC Power'\n", {"on_battery": False}),
-    (
-        state.thermal_limits,
-        "2026-01-02 10:00:00 +0100 CPU Power notify\n\tCPU_Scheduler_Limit \t= 100\n\tCPU_Available_CPUs \t= 8\n"
-        "\tCPU_Speed_Limit \t= 62\n",
-        {"cpu_speed_limit_percent": 62},
-    ),
-    (
-        state.thermal_limits,
-        "Note: No thermal warning level has been recorded\nNote: No performance warning level has been recorded\n",
-        {},
-    ),
-    (state.thermal_limits, "Thermal Warning Level = 2\n", {"thermal_warning_level": 2}),
-    (
-        state.power_mode,
-        "System-wide power settings:\nCurrently in use:\n standby              1\n"
-        " sleep                1 (sleep prevented by powerd, sharingd)\n lowpowermode         1\n womp                 1\n",
-        {"low_power_mode": True},
-    ),
-    (state.power_mode, "Currently in use:\n lowpowermode         0\n", {"low_power_mode": False}),
-    (state.power_mode, "Currently in use:\n powermode            1\n", {"low_power_mode": True}),
-    (state.power_mode, "Currently in use:\n powermode            2\n", {"low_power_mode": False}),
-    (
-        state.free_memory,
-        "The system has 17179869184 (1048576 pages with a page size of 16384).\n"
-        "System-wide memory free percentage: 54%\n",
-        {"memory_free_percent": 54},
-    ),
-    (
-        state.system_values,
-        "vm.swapusage: total = 2048.00M  used = 1103.25M  free = 944.75M  (encrypted)\n"
-        "kern.memorystatus_vm_pressure_level: 2\nkern.hv_vmm_present: 1\n",
-        {"swap_used_bytes": 1_156_841_472, "memory_pressure_level": 2, "virtual": "hypervisor"},
-    ),
-    (state.system_values, "kern.hv_vmm_present: 0\n", {}),
-    (state.thermal_level, "com.apple.system.thermalpressurelevel 2\n", {"thermal_level": 2}),
-    (
-        state.gpu_share,
-        '+-o AGXAcceleratorG13X  <class AGXAcceleratorG13X, id 0x100000342, registered, matched, active>\n    {\n'
-        '      "PerformanceStatistics" = {"In use system memory"=524288,"Device Utilization %"=37,"Tiler Utilization %"=3}\n',
-        {"gpu_busy_share": 0.37},
-    ),
-    (
-        state.process_shares,
-        "    1   0.0 launchd\n  412  12.5 WindowServer\n  655 101,3 Google Chrome Helper (Renderer)\n",
-        [
-            {"pid": 1, "name": "launchd", "cores": 0.0},
-            {"pid": 412, "name": "WindowServer", "cores": 0.12},
-            {"pid": 655, "name": "Google Chrome Helper (Renderer)", "cores": 1.01},
-        ],
-    ),
-    (
-        state.gpu_processes,
-        "4242, /usr/bin/python3, 1024 MiB\n77, C:\\a, b\\game, [N/A]\n",
-        [
-            {"pid": 4242, "name": "python3", "memory_bytes": 1 << 30},
-            {"pid": 77, "name": "C:\\a, b\\game"},
-        ],
-    ),
-]  # fmt: skip
-BROKEN = [
-    "",
-    "\n\n",
-    "zsh: command not found: pmset",
-    "Now drawing from ''\n -InternalBattery-0 (no battery)%",
-    "CPU_Speed_Limit = fast",
-    "CPU_Speed_Limit \t= " + "9" * 5000,
-    " lowpowermode\n powermode fast",
-    "System-wide memory free percentage: ?%",
-    "vm.swapusage: total = 0.00M  used = lots\nkern.memorystatus_vm_pressure_level: \n",
-    "sysctl: unknown oid 'kern.memorystatus_vm_pressure_level'",
-    "com.apple.system.thermalpressurelevel Failed",
-    '"Device Utilization %"=, "Device Utilization %"=' + "1" * 5000,
-    "  PID  %CPU COMM\n    x   y   z\n" + "1" * 5000 + " 1 a",
-    "NVIDIA-SMI has failed because it couldn't communicate with the NVIDIA driver.",
-    "No running processes found\n, ,\n" + "1" * 5000 + ", a, b",
-]
-PARSERS = list(dict.fromkeys(parser for parser, _, _ in CAPTURES))
+NVIDIA = "4242, /usr/bin/python3, 1024 MiB\n77, C:\\a, b\\game, [N/A]\n"
 
 
-@pytest.mark.parametrize(("parser", "text", "expected"), CAPTURES)
-def test_capture(parser: Callable[[str], Any], text: str, expected: Any) -> None:
-    """What a command prints is read as it is meant."""
-    assert parser(text) == expected
+def test_processes_on_an_nvidia_gpu() -> None:
+    """Programs on the GPU are named, with their memory where it is known."""
+    assert state.gpu_processes(NVIDIA) == [
+        {"pid": 4242, "name": "python3", "memory_bytes": 1 << 30},
+        {"pid": 77, "name": "C:\\a, b\\game"},
+    ]
 
 
-@pytest.mark.parametrize("text", BROKEN)
-@pytest.mark.parametrize("parser", PARSERS)
-def test_broken_output(parser: Callable[[str], Any], text: str) -> None:
-    """What a command does not say is left out, and nothing is raised."""
-    found = parser(text)
-    assert not found or parser is state.power_source
-
-
-@given(st.sampled_from(CAPTURES), st.integers(0, 300), st.text(max_size=20), st.integers(0, 40))
-def test_mutilated_output(
-    capture: tuple[Callable[[str], Any], str, Any], place: int, inserted: str, left_out: int
-) -> None:
-    """No parser raises, whatever has become of the output; what it reads can be judged and stored."""
-    parser, text, _ = capture
-    found = parser(text[:place] + inserted + text[place + left_out :])
-    json.dumps(found, allow_nan=False)
-    if isinstance(found, dict):
-        findings.of_state(found, "darwin")
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "NVIDIA-SMI has failed because it couldn't communicate with the NVIDIA driver.",
+        "No running processes found\n, ,\n" + "1" * 5000 + ", a, b",
+    ],
+)
+def test_no_process_on_an_nvidia_gpu(text: str) -> None:
+    """What nvidia-smi does not say is left out, and nothing is raised."""
+    assert state.gpu_processes(text) == []
 
 
 # A look
@@ -264,16 +168,15 @@ def test_look_here() -> None:
 @pytest.mark.usefixtures("quick")
 def test_look_at_a_mac(tmp_path: Path) -> None:
     """On macOS, its own programs are asked; processes of our own on the GPU are left out."""
-    by_parser = {parser: text for parser, text, _ in reversed(CAPTURES)}
     answers = {
-        "notifyutil": by_parser[state.thermal_level],
-        "batt": by_parser[state.power_source],
-        "therm": by_parser[state.thermal_limits],
-        "-g": by_parser[state.power_mode],
-        "-Q": by_parser[state.free_memory],
-        "sysctl": by_parser[state.system_values],
-        "ioreg": by_parser[state.gpu_share],
-        "ps": by_parser[state.process_shares],
+        "notifyutil": capture("notifyutil"),
+        "batt": capture("pmset-batt-battery"),
+        "therm": capture("pmset-therm-limited"),
+        "-g": capture("pmset-low-power"),
+        "-Q": capture("memory_pressure"),
+        "sysctl": capture("sysctl-warn"),
+        "ioreg": capture("ioreg-m2"),
+        "ps": capture("ps"),
         "nvidia-smi": f"{os.getpid()}, me, 1 MiB\n4242, other, 1 MiB\n",
     }
 
@@ -309,10 +212,10 @@ def test_command(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_ps_here() -> None:
     """This system's own ps is understood, and knows this process."""
-    text = state.command([word for word in state.MAC_COMMANDS["processes"] if word != "-c"])
+    text = state.command([word for word in macos.DOCTOR["processes"] if word != "-c"])
     if not text:
         pytest.skip("there is no ps")
-    assert os.getpid() in [item["pid"] for item in state.process_shares(text)]
+    assert os.getpid() in [item["pid"] for item in macos.process_shares(text)]
 
 
 @pytest.mark.parametrize(

@@ -17,6 +17,8 @@ from typing import Any
 
 import psutil
 
+from mlx_velocity import macos
+
 LOOK_S = 1.0
 """How long others are watched: long enough for ticks of 10 ms."""
 SPIN_S = 0.1
@@ -27,20 +29,6 @@ BUSY_ENOUGH = 0.02
 """Cores of a process below which its name helps nobody."""
 LOW_POWER_PROFILES = ("low-power", "quiet")
 NVIDIA = ["nvidia-smi", "--query-compute-apps=pid,process_name,used_memory", "--format=csv,noheader"]
-THERMAL_LEVEL = "com.apple.system.thermalpressurelevel"
-MAC_COMMANDS: dict[str, list[str]] = {
-    "battery": ["pmset", "-g", "batt"],
-    "therm": ["pmset", "-g", "therm"],
-    "settings": ["pmset", "-g"],
-    "pressure": ["memory_pressure", "-Q"],
-    "sysctl": ["sysctl", "vm.swapusage", "kern.memorystatus_vm_pressure_level", "kern.hv_vmm_present"],
-    "level": ["notifyutil", "-g", THERMAL_LEVEL],
-    "gpu": ["ioreg", "-r", "-d", "1", "-w", "0", "-c", "IOAccelerator"],
-    # One -o each: to a BSD's ps, what follows "=" is a heading up to the end of the word.
-    "processes": ["ps", "-A", "-c", "-o", "pid=", "-o", "pcpu=", "-o", "comm="],
-}
-_BYTES = {"": 1, "K": 2**10, "M": 2**20, "G": 2**30, "T": 2**40}
-
 Look = dict[str, Any]
 Run = Callable[[list[str]], str]
 
@@ -248,79 +236,23 @@ def _texts(folder: Path, pattern: str) -> list[str]:
     return [text for path in sorted(folder.glob(pattern)) if (text := _text(path))]
 
 
-# Output of commands. Each leaves out what it can't read.
+# Output of commands
 
 
 def of_mac(ask: Run) -> Look:
     """What macOS tells through its own programs."""
-    said = {name: ask(words) for name, words in MAC_COMMANDS.items()}
-    found = power_source(said["battery"]) | thermal_limits(said["therm"]) | power_mode(said["settings"])
-    found |= free_memory(said["pressure"]) | system_values(said["sysctl"])
-    found |= thermal_level(said["level"]) | gpu_share(said["gpu"])
+    said = {name: ask(words) for name, words in macos.DOCTOR.items()}
+    found = (
+        macos.power_source(said["battery"])
+        | macos.thermal_limits(said["therm"])
+        | macos.power_mode(said["settings"])
+    )
+    found |= macos.free_memory(said["pressure"]) | macos.system_values(said["sysctl"])
+    found |= macos.thermal_level(said["level"]) | macos.gpu_share(said["gpu"])
     # psutil may not look at the processes of others there, and ps may: its shares are of the last minute.
     own = {process.pid for process in _family()}
-    processes = [item for item in process_shares(said["processes"]) if item["pid"] not in own]
+    processes = [item for item in macos.process_shares(said["processes"]) if item["pid"] not in own]
     return found | ({"busiest": busiest(processes)} if processes else {})
-
-
-def power_source(text: str) -> Look:
-    """`pmset -g batt`: "Now drawing from 'AC Power'", then " -InternalBattery-0 (id=1)  85%; charging; …"."""
-    found: Look = {}
-    if source := re.search(r"Now drawing from '([^']+)'", text):
-        found["on_battery"] = source[1] == "Battery Power"
-    if charge := re.search(r"InternalBattery.*?(\d{1,3})%", text):
-        found["battery_percent"] = int(charge[1])
-    return found
-
-
-def thermal_limits(text: str) -> Look:
-    """`pmset -g therm`: "CPU_Speed_Limit = 100", "Thermal Warning Level = 1", or notes that none was recorded."""
-    names = {
-        "cpu_speed_limit_percent": r"CPU_Speed_Limit\s*=\s*(\d{1,3})\b",
-        "thermal_warning_level": r"Thermal Warning Level\s*=\s*(\d{1,3})\b",
-    }
-    return _numbers(text, names)
-
-
-def power_mode(text: str) -> Look:
-    """`pmset -g`: " lowpowermode 1", or " powermode 1" where there is a high-power mode (2) too."""
-    modes = re.findall(r"^\s*(?:lowpowermode|powermode)\s+(\d+)\b", text, re.MULTILINE)
-    return {"low_power_mode": "1" in modes} if modes else {}
-
-
-def free_memory(text: str) -> Look:
-    """`memory_pressure -Q`: "System-wide memory free percentage: 54%"."""
-    return _numbers(text, {"memory_free_percent": r"memory free percentage:\s*(\d{1,3})%"})
-
-
-def system_values(text: str) -> Look:
-    """`sysctl`: swap ("vm.swapusage: total = 2048.00M  used = 1103.25M …"), memory pressure, guest or not."""
-    found = _numbers(text, {"memory_pressure_level": r"memorystatus_vm_pressure_level:\s*(\d{1,3})\b"})
-    if used := re.search(r"vm\.swapusage:.*?used = (\d{1,12}(?:\.\d{1,6})?)([KMGT]?)\b", text):
-        found["swap_used_bytes"] = round(float(used[1]) * _BYTES[used[2]])
-    if re.search(r"kern\.hv_vmm_present:\s*1\b", text):
-        found["virtual"] = "hypervisor"
-    return found
-
-
-def thermal_level(text: str) -> Look:
-    """`notifyutil -g`: name and level; 0 nominal, 1 moderate, 2 heavy, 3 trapping, 4 sleeping."""
-    return _numbers(text, {"thermal_level": re.escape(THERMAL_LEVEL) + r"\s+(\d{1,3})\b"})
-
-
-def gpu_share(text: str) -> Look:
-    """`ioreg -c IOAccelerator`: the highest "Device Utilization %"=12, as a share."""
-    shares = [int(value) for value in re.findall(r'"Device Utilization %"\s*=\s*(\d{1,3})\b', text)]
-    return {"gpu_busy_share": max(shares) / 100} if shares else {}
-
-
-def process_shares(text: str) -> list[Look]:
-    """`ps -o pid= -o pcpu= -o comm=`: "  412  12.5 WindowServer" is an eighth of a core."""
-    lines = re.findall(r"^\s*(\d{1,9})\s+(\d{1,6}(?:[.,]\d{1,6})?)\s+(\S.*?)\s*$", text, re.MULTILINE)
-    return [
-        {"pid": int(pid), "name": name, "cores": round(float(share.replace(",", ".")) / 100, 2)}
-        for pid, share, name in lines
-    ]
 
 
 def gpu_processes(text: str) -> list[Look]:
@@ -332,8 +264,3 @@ def gpu_processes(text: str) -> list[Look]:
             item["memory_bytes"] = int(size[1]) << 20
         found.append(item)
     return found
-
-
-def _numbers(text: str, patterns: dict[str, str]) -> Look:
-    matches = {key: re.search(pattern, text) for key, pattern in patterns.items()}
-    return {key: int(match[1]) for key, match in matches.items() if match}
