@@ -49,6 +49,7 @@ class Layer:
 
 LAYERS = {
     "words": Layer(
+        # markers writes a line where a monitor asks for it, from any program and any layer.
         frozenset(
             {
                 "__init__",
@@ -57,9 +58,11 @@ LAYERS = {
                 "breakdown",
                 "comparison",
                 "errors",
+                "markers",
                 "metrics",
                 "problems",
                 "records",
+                "regions",
                 "run_report",
                 "units",
             }
@@ -95,7 +98,7 @@ LAYERS = {
         frozenset({"words", "probe"}),
         frozenset({"psutil"}),
         # Whoever has them: NVIDIA's counters and those of Apple silicon.
-        inside=MEASURED | {"macmon", "pynvml"},
+        inside=MEASURED | {"macmon", "pynvml", "zeus_apple_silicon"},
     ),
     # Runs in the measured process of `across`, beside the probe, in the Python at hand.
     "frameworks": Layer(
@@ -160,6 +163,14 @@ LAYERS = {
         frozenset({"words", "maths", "edges", "views"}),
         never=OUTSIDE | {"print", "open", "input"},
     ),
+    # What a machine does while something runs; it measures nothing and judges nothing.
+    "monitor": Layer(
+        frozenset({"monitor.*"}),
+        frozenset({"words", "edges", "monitor"}),
+        frozenset({"psutil"}),
+        inside=frozenset({"pynvml", "zeus_apple_silicon"}),
+        also=frozenset({"probe.energy", "probe.sensors"}),
+    ),
     "report": Layer(
         frozenset({"report.*"}),
         frozenset({"words", "report"}),
@@ -176,14 +187,14 @@ LAYERS = {
     ),
     "commands": Layer(
         frozenset({"commands.*", "site.*"}),
-        frozenset({"words", "maths", "edges", "comparing", "views", "report", "commands"}),
+        frozenset({"words", "maths", "edges", "comparing", "views", "monitor", "report", "commands"}),
         frozenset({"asv", "asv_tachyon", "rich"}),
         # What is measured across frameworks is one table, for the command and for its workers.
         also=frozenset({"frameworks.tasks"}),
     ),
     "top": Layer(
         frozenset({"cli", "cli_tools.*", "__main__"}),
-        frozenset({"words", "maths", "edges", "comparing", "views", "report", "commands", "top"}),
+        frozenset({"words", "maths", "edges", "comparing", "views", "monitor", "report", "commands", "top"}),
         frozenset({"rich", "typer"}),
     ),
 }

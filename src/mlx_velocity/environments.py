@@ -22,7 +22,7 @@ from filelock import FileLock
 from uv import find_uv_bin
 
 import mlx_velocity
-from mlx_velocity import records, requirements
+from mlx_velocity import markers, records, requirements
 from mlx_velocity.errors import EnvironmentFailure, InputError, MeasurementError
 from mlx_velocity.requirements import RequirementSet
 from mlx_velocity.tracks import Track
@@ -41,6 +41,7 @@ PASSED_ON = (
     "HF_HUB_OFFLINE",
     "LD_LIBRARY_PATH",
     "CUDA_VISIBLE_DEVICES",
+    markers.VARIABLE,
 )
 """Variables that a worker gets from us. All others, secrets among them, stay here."""
 _UNREACHABLE = ("error sending request", "dns error", "failed to fetch", "connection refused", "operation timed out",

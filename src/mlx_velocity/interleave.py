@@ -15,7 +15,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from mlx_velocity import metrics, quality, results, scheduler, verdict
+from mlx_velocity import markers, metrics, quality, results, scheduler, verdict
 from mlx_velocity.comparison import Break, PairReading, SideName
 from mlx_velocity.environments import Prepared
 from mlx_velocity.launches import Control, Launches, StartWorker
@@ -170,7 +170,9 @@ def compare(
                     if _over(began, budget, clock):
                         break
                     say(Event(number, len(subjects) - len(left), len(subjects), subject.case.label))
-                    for reading in _pair(track, workers, subject.case, number, draw, fixed, clock):
+                    with markers.mark(subject.case.label, "case"):
+                        measured = _pair(track, workers, subject.case, number, draw, fixed, clock)
+                    for reading in measured:
                         subject.add(reading)
                         record(reading)
 

@@ -19,7 +19,13 @@ BACKENDS = ("cpu", "metal", "cuda")
 LAST_WITH_CPU_INSIDE = Version("0.26.3")
 """Later Linux wheels of mlx hold no backend; the extras `cpu` and `cuda` bring one."""
 FIRST_CUDA_13 = Version("0.30.1")
-HARNESS = ("asv_runner", "psutil")
+HARNESS = (
+    "asv_runner",
+    "psutil",
+    # Who counts joules (probe/energy.py). Nobody is missed where it is absent.
+    "nvidia-ml-py; sys_platform == 'linux'",
+    "zeus-apple-silicon; sys_platform == 'darwin' and platform_machine == 'arm64' and python_version < '3.14'",
+)
 """What our own worker needs beside the measured packages."""
 
 

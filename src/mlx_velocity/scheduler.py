@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from mlx_velocity import cases as case_list
-from mlx_velocity import environments, readings, results
+from mlx_velocity import environments, markers, readings, results
 from mlx_velocity.environments import Prepared
 from mlx_velocity.errors import EnvironmentFailure, MeasurementError
 from mlx_velocity.history import Commit
@@ -127,25 +127,26 @@ def run_plans(
             continue
         if prepared.record not in item.stored.stored:
             item.stored.add(prepared.record)
-        for number, planned in enumerate(item.rounds):
-            # What failed in an earlier launch of this run is not tried again.
-            left = [case for case in planned if not item.stored.settled(case)]
-            with closing(_launch(track, prepared, left, starter, item.stored, tell)) as answers:
-                for case, reading in answers:
-                    item.stored.add(reading, benchmarks[case.benchmark])
-                    summary.done += 1
-                    if isinstance(reading, Measurement):
-                        summary.measured += 1
-                        summary.timed_s += sum(reading.samples) if reading.unit == "seconds" else 0.0
-                        tell("saved", case.label)
-                        continue
-                    summary.total -= sum(case in later for later in item.rounds[number + 1 :])
-                    if reading.outcome == "skipped":
-                        summary.skipped += 1
-                        tell("skipped", f"{case.label}: {reading.reason}")
-                    else:
-                        summary.failed += 1
-                        tell("failed", f"{case.label}: {reading.reason}")
+        with markers.mark(f"{item.commit.short} {item.commit.subject}", "commit"):
+            for number, planned in enumerate(item.rounds):
+                # What failed in an earlier launch of this run is not tried again.
+                left = [case for case in planned if not item.stored.settled(case)]
+                with closing(_launch(track, prepared, left, starter, item.stored, tell)) as answers:
+                    for case, reading in answers:
+                        item.stored.add(reading, benchmarks[case.benchmark])
+                        summary.done += 1
+                        if isinstance(reading, Measurement):
+                            summary.measured += 1
+                            summary.timed_s += sum(reading.samples) if reading.unit == "seconds" else 0.0
+                            tell("saved", case.label)
+                            continue
+                        summary.total -= sum(case in later for later in item.rounds[number + 1 :])
+                        if reading.outcome == "skipped":
+                            summary.skipped += 1
+                            tell("skipped", f"{case.label}: {reading.reason}")
+                        else:
+                            summary.failed += 1
+                            tell("failed", f"{case.label}: {reading.reason}")
     summary.wall_s = clock() - began
     return summary
 
@@ -182,7 +183,8 @@ def _launch(
             tell("case", case.label)
             started, begin = results.now(), time.monotonic()
             try:
-                answer = worker.request(measure_message(track, case), case.timeout_s)
+                with markers.mark(case.label, "case"):
+                    answer = worker.request(measure_message(track, case), case.timeout_s)
             except WorkerError as error:
                 worker = None
                 yield case, _failure(case, launch, error, started)

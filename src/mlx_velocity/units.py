@@ -39,6 +39,11 @@ def tokens_per_second(tokens: int, duration_s: float) -> float:
     return tokens / duration_s if duration_s > 0 else math.nan
 
 
+def joules_per_token(tokens: int, joules: float) -> float:
+    """The energy of one token, of a call that handled `tokens` of them; NaN for none."""
+    return joules / tokens if tokens > 0 else math.nan
+
+
 def rate(value: float) -> str:
     """`1234.5` → `1,234`, `12.345` → `12.3`."""
     return f"{value:,.0f}" if value >= 1000 else _three_digits(value)

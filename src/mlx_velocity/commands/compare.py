@@ -24,6 +24,7 @@ from mlx_velocity import (
     interleave,
     judge,
     machine,
+    markers,
     readings,
     records,
     requirements,
@@ -112,7 +113,8 @@ def compare(track: tracks.Track, options: CompareOptions, console: Console) -> C
             )
         interrupted = False
         try:
-            with CompareProgress(console, options.quiet) as progress:
+            both = f"{targets[0].name} → {targets[1].name}"
+            with CompareProgress(console, options.quiet) as progress, markers.mark(both, "commit"):
                 interleave.compare(
                     track, prepared, control, subjects, options.rule, options.budget,
                     start_worker=start, record=record, seed=header.seed, say=progress,

@@ -10,6 +10,8 @@ import gc
 from collections.abc import Callable, Hashable
 from typing import Any
 
+from mlx_velocity import markers
+
 _slots: dict[str, tuple[Hashable, Any]] = {}
 
 
@@ -21,7 +23,15 @@ def keep(slot: str, key: Hashable, make: Callable[[], Any]) -> Any:
     held = None
     # Let go of the old value first: both may not fit.
     release(slot)
-    value = make()
+    if slot == "model":
+        # Loading counts: from here on its weights fill the memory.
+        markers.begin(_name(key), "model")
+    try:
+        value = make()
+    except BaseException:
+        if slot == "model":
+            markers.end(_name(key), "model")
+        raise
     _slots[slot] = (key, value)
     return value
 
@@ -40,9 +50,17 @@ def release(*slots: str) -> None:
 
     if "model" in slots:
         slots = (*slots, "prompt cache", "gradients")
-    emptied = [slot for slot in slots if _slots.pop(slot, None) is not None]
+    keys = {slot: _slots.pop(slot)[0] for slot in dict.fromkeys(slots) if slot in _slots}
+    emptied = list(keys)
     if "model" in emptied:
         # Quantized models of old versions lie in reference cycles. A collection takes 50 ms.
         gc.collect()
     if emptied:
         compat.clear_cache()
+    if "model" in emptied:
+        markers.end(_name(keys["model"]), "model")
+
+
+def _name(key: Hashable) -> str:
+    """The model of a key: its specification, or what begins with it."""
+    return str(key[0]) if isinstance(key, tuple) else str(key)

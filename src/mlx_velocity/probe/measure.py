@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from mlx_velocity.probe import observe, sensors
+from mlx_velocity.probe import energy, observe, sensors
 
 DEFAULT_REPEAT = (3, 10, 1.0)
 """Samples at least, samples at most, seconds after which no new one is begun."""
@@ -100,6 +100,7 @@ def timed(benchmark: Any) -> tuple[list[float], list[float]]:
     """
     minimum, maximum, budget_s = repeat_of(benchmark)
     warmup = warm_up(benchmark)
+    energy.collect()
     samples: list[float] = []
     start = time.perf_counter()
     while len(samples) < minimum or (len(samples) < maximum and time.perf_counter() - start < budget_s):
@@ -162,12 +163,11 @@ def measure(benchmark_dir: str, name: str, index: int | None) -> dict[str, Any]:
         warmup, samples = timed(benchmark)
     else:
         warmup, samples = [], tracked(benchmark)
-    return {
-        "samples": samples,
-        "warmup": warmup,
-        "notes": observe.collect(),
-        "sensors": sensors.between(before, sensors.read()),
-    }
+    seen = sensors.between(before, sensors.read())
+    if (joules := energy.collect()) is not None and benchmark.type == "time":
+        # Of the timed bodies alone; `energy_j` counts set-up and warm-up too.
+        seen["sampled_energy_j"] = joules
+    return {"samples": samples, "warmup": warmup, "notes": observe.collect(), "sensors": seen}
 
 
 def warm(benchmark_dir: str, name: str, index: int | None) -> dict[str, Any]:

@@ -9,7 +9,9 @@ import resource
 import time
 from typing import Any
 
-GROWING = ("memory_stall_s", "cpu_stall_s", "cpu_throttles")
+from mlx_velocity.probe import energy
+
+GROWING = ("memory_stall_s", "cpu_stall_s", "cpu_throttles", "energy_j")
 """Counters since the machine was started: what matters is how much they grew."""
 CPU_SENSORS = ("coretemp", "k10temp", "zenpower", "cpu_thermal")
 """Names that Linux drivers give to a processor's own temperature."""
@@ -39,6 +41,9 @@ def read(root: str = "/") -> dict[str, Any]:
     if hasattr(os, "SCHED_BATCH") and os.sched_getscheduler(0) == os.SCHED_BATCH:
         reading["batch"] = True
     reading |= _linux(root)
+    joules = energy.read()
+    if joules is not None:
+        reading["energy_j"] = joules
     times = psutil.cpu_times()
     reading["busy_s"] = sum(times) - times.idle - getattr(times, "iowait", 0.0)
     # Of the whole machine there are only ticks of 10 ms; our own time is known exactly.
@@ -57,6 +62,7 @@ def between(before: dict[str, Any], after: dict[str, Any]) -> dict[str, Any]:
         if key in before and key in after:
             summary[key] = round(after[key] - before[key], 6)
     if elapsed > 0:
+        summary["elapsed_s"] = round(elapsed, 6)
         busy = after["busy_s"] - before["busy_s"]
         own = after["own_s"] - before["own_s"]
         summary["own_busy_cores"] = round(own / elapsed, 3)
@@ -97,11 +103,9 @@ def _linux(root: str) -> dict[str, Any]:
     """What Linux alone shows: seconds somebody waited, throttle counts, the processor's temperature in °C."""
     found: dict[str, Any] = {}
     for kind in ("memory", "cpu"):
-        # "some avg10=0.00 avg60=0.00 avg300=0.00 total=MICROSECONDS", then a line "full …"
-        first, _, _ = _text(f"{root}proc/pressure/{kind}").partition("\n")
-        total = first.rpartition("total=")[2]
-        if total.isdigit():
-            found[f"{kind}_stall_s"] = int(total) / 1e6
+        seconds = stalled_s(kind, root)
+        if seconds is not None:
+            found[f"{kind}_stall_s"] = seconds
     counts = [int(text) for path in _throttle_files(root) if (text := _text(path).strip()).isdigit()]
     if counts:
         found["cpu_throttles"] = sum(counts)
@@ -109,6 +113,14 @@ def _linux(root: str) -> dict[str, Any]:
     if degrees is not None:
         found["temperature_c"] = degrees
     return found
+
+
+def stalled_s(kind: str, root: str = "/") -> float | None:
+    """Seconds since the start in which somebody waited for `memory` or `cpu`; None where Linux does not count."""
+    # "some avg10=0.00 avg60=0.00 avg300=0.00 total=MICROSECONDS", then a line "full …"
+    first, _, _ = _text(f"{root}proc/pressure/{kind}").partition("\n")
+    total = first.rpartition("total=")[2]
+    return int(total) / 1e6 if total.isdigit() else None
 
 
 def temperature_c(root: str = "/") -> float | None:
