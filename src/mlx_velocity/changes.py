@@ -30,6 +30,12 @@ class Change:
     head_reason: str = ""
     disturbed: bool = False
     """Whether a launch had to share its core: its times say nothing about the commit."""
+    base_flags: tuple[str, ...] = ()
+    """What the launches say about the machine, by quality.flags; nothing where no time was taken."""
+    head_flags: tuple[str, ...] = ()
+    base_joules: float | None = None
+    """Of one call, the median of launches; None where nothing counted them."""
+    head_joules: float | None = None
 
     @property
     def certain(self) -> bool:
@@ -66,6 +72,10 @@ def between(
                 why_before,
                 why_after,
                 any(map(disturbed, (*fittest(base, case), *fittest(head, case)))),
+                _flags(fittest(base, case)),
+                _flags(fittest(head, case)),
+                _joules(fittest(base, case)),
+                _joules(fittest(head, case)),
             )
         )
     return sorted(
@@ -100,6 +110,24 @@ def fittest(stored: results.CommitResults, case: records.Case) -> list[records.M
 def disturbed(measured: records.Measurement) -> bool:
     """Whether a time was taken in a queue for the core."""
     return measured.unit == metrics.SECONDS.unit and quality.in_queue(measured.sensors)
+
+
+def _flags(measured: list[records.Measurement]) -> tuple[str, ...]:
+    """What any of the launches of a time says about the machine; `clean` where all of them do."""
+    found = [
+        flag for item in measured if item.unit == metrics.SECONDS.unit for flag in quality.flags(item.sensors)
+    ]
+    wrong = tuple(sorted({flag for flag in found if flag != quality.CLEAN}))
+    return wrong or tuple(sorted(set(found)))
+
+
+def _joules(measured: list[records.Measurement]) -> float | None:
+    each = [
+        float(item.sensors["sampled_energy_j"]) / len(item.samples)
+        for item in measured
+        if "sampled_energy_j" in item.sensors
+    ]
+    return statistics.median(each) if each else None
 
 
 def _launches(stored: results.CommitResults, case: records.Case) -> tuple[list[float], str]:

@@ -10,6 +10,7 @@ from mlx_velocity.errors import InputError
 
 _TIME_STEPS = ((1.0, "s"), (1e-3, "ms"), (1e-6, "µs"), (1e-9, "ns"))
 _FLOPS_STEPS = ((1e15, "PFLOP/s"), (1e12, "TFLOP/s"), (1e9, "GFLOP/s"), (1e6, "MFLOP/s"))
+_ENERGY_STEPS = ((1.0, "J"), (1e-3, "mJ"), (1e-6, "µJ"))
 _BYTE_STEPS = ((2**40, "TiB"), (2**30, "GiB"), (2**20, "MiB"), (2**10, "KiB"), (1, "B"))
 
 
@@ -23,6 +24,11 @@ def bytes_(value: float) -> str:
     return _scaled(value, _BYTE_STEPS)
 
 
+def energy(value: float) -> str:
+    """`12.345` → `12.3 J`, `0.0123` → `12.3 mJ`."""
+    return _scaled(value, _ENERGY_STEPS)
+
+
 def quantity(value: float, unit: str) -> str:
     """A stored number in words, by its stored unit."""
     if unit == metrics.SECONDS.unit:
@@ -30,7 +36,7 @@ def quantity(value: float, unit: str) -> str:
     if unit == metrics.BYTES.unit:
         return bytes_(value)
     if unit == metrics.JOULES.unit:
-        return f"{_three_digits(value)} J"
+        return energy(value)
     return f"{_three_digits(value)} {unit}"
 
 

@@ -92,7 +92,11 @@ def _one(
 ) -> None:
     commit, _stored = side
     console.print(f"[bold]{commit.short}[/] {escape(commit.subject)}", highlight=False)
-    table = text.table(("case", "left"), ("value", "right"), ("tokens/s", "right"))
+    energy = any(row.tokens and row.base_joules for row in rows)
+    table = text.table(
+        ("case", "left"), ("value", "right"), ("tokens/s", "right"),
+        *([("J/token", "right")] if energy else []), ("machine", "left"),
+    )  # fmt: skip
     for row in sorted(rows, key=lambda item: item.case.label):
         value = (
             units.quantity(row.base, row.case.unit)
@@ -100,7 +104,19 @@ def _one(
             else f"[dim]{escape(row.base_reason)}[/]"
         )
         rate = units.rate(units.tokens_per_second(row.tokens, row.base)) if row.tokens and row.base else ""
-        table.add_row(escape(row.case.label), value, rate)
+        joules = (
+            units.energy(units.joules_per_token(row.tokens, row.base_joules))
+            if row.tokens and row.base_joules
+            else ""
+        )
+        cells = [
+            escape(row.case.label),
+            value,
+            rate,
+            *([joules] if energy else []),
+            text.flags(row.base_flags),
+        ]
+        table.add_row(*cells)
     console.print(table)
 
 
@@ -126,6 +142,8 @@ def _two(
             f"{units.count(disturbed, 'case')}; close them and add launches: mlx-velocity run RANGE --launches 6.",
             highlight=False,
         )
+    for sentence in text.flagged([(row.case.label, {*row.base_flags, *row.head_flags}) for row in rows]):
+        console.print(sentence, highlight=False)
     slower = sum(row.base is not None and row.head is not None and row.head > row.base for row in certain)
     console.print(
         f"{units.count(len(rows), 'case')}: {slower} grew and {len(certain) - slower} shrank by more than noise and "

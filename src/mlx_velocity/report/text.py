@@ -59,6 +59,22 @@ def rate_pair(base: float | None, head: float | None, tokens: int | None) -> str
     return f"{units.rate(units.tokens_per_second(tokens, base))} → {units.rate(units.tokens_per_second(tokens, head))}"
 
 
+def flags(found: Iterable[str]) -> str:
+    """What is said of the machine beside a number: dim where it was clean, yellow where it was not."""
+    return ", ".join(f"[{'dim' if flag == 'clean' else 'yellow'}]{escape(flag)}[/]" for flag in found)
+
+
+def flagged(rows: Sequence[tuple[str, set[str]]]) -> list[str]:
+    """A sentence for each way in which the machine degraded cases: how many, and the first of them by name."""
+    sentences = []
+    for flag in sorted({flag for _, found in rows for flag in found} - {"clean"}):
+        names = [label for label, found in rows if flag in found]
+        named = ", ".join(escape(name) for name in names[:NAMED])
+        more = f" and {len(names) - NAMED:,} more" if len(names) > NAMED else ""
+        sentences.append(f"[yellow]{flag}[/] in {units.count(len(names), 'case')}: {named}{more}.")
+    return sentences
+
+
 # A comparison
 
 
