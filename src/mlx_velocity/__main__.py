@@ -15,8 +15,11 @@ def main() -> None:
     """Run the command line and exit; `--debug` anywhere shows where an error came from."""
     from mlx_velocity.cli import app
 
-    debug = DEBUG in sys.argv
-    sys.argv = [word for word in sys.argv if word != DEBUG]
+    # What stands after -- is another program's.
+    cut = sys.argv.index("--") if "--" in sys.argv else len(sys.argv)
+    ours, theirs = sys.argv[:cut], sys.argv[cut:]
+    debug = DEBUG in ours
+    sys.argv = [word for word in ours if word != DEBUG] + theirs
     try:
         app()
     except Exception as error:
