@@ -123,9 +123,9 @@ def _flags(measured: list[records.Measurement]) -> tuple[str, ...]:
 
 def _joules(measured: list[records.Measurement]) -> float | None:
     each = [
-        float(item.sensors["sampled_energy_j"]) / len(item.samples)
+        float(item.notes["sampled_energy_j"]) / len(item.samples)
         for item in measured
-        if "sampled_energy_j" in item.sensors
+        if "sampled_energy_j" in item.notes
     ]
     return statistics.median(each) if each else None
 

@@ -30,8 +30,8 @@ class Paced:
 class Sampler:
     """Samples of all sources that are due.
 
-    `budget` is the share of a core that reading may cost, divided among the sources alike: a source that costs
-    more than its part is read less often than every `interval_s`, and is absent from the samples between.
+    `budget` is the share of a core that reading may cost. A source that costs more than its part of it is read less
+    often than every `interval_s`, and is absent from the samples between.
     """
 
     def __init__(
@@ -44,7 +44,7 @@ class Sampler:
     ) -> None:
         self._sources = {name: Paced(read) for name, read in reads.items()}
         self._interval_s = interval_s
-        self._part = budget / max(1, len(reads))
+        self._budget = budget
         self._clock = clock
         self._spent = spent or core_seconds
         self.broken: dict[str, str] = {}
@@ -74,22 +74,32 @@ class Sampler:
             asked = min(children_after - children, self._clock() - now)
             self.children_s += asked
             cost = own_after - own + asked
-            source.cost_s = (
-                cost if source.cost_s is None else source.cost_s + SMOOTHING * (cost - source.cost_s)
-            )
-            source.due_s = now + max(self._interval_s, source.cost_s / self._part)
+            if source.is_warm:
+                last = cost if source.cost_s is None else source.cost_s
+                source.cost_s = last + SMOOTHING * (cost - last)
+            source.is_warm = True
+            if name in self._sources:
+                source.due_s = now + self._every_s()[name]
         return found
 
     def pace(self) -> dict[str, dict[str, float]]:
         """By source: milliseconds of a core that a reading costs, and seconds between readings."""
+        every_s = self._every_s()
         return {
-            name: {
-                "cost_ms": round(1000 * source.cost_s, 3),
-                "every_s": round(max(self._interval_s, source.cost_s / self._part), 3),
-            }
+            name: {"cost_ms": round(1000 * source.cost_s, 3), "every_s": round(every_s[name], 3)}
             for name, source in self._sources.items()
             if source.cost_s is not None
         }
+
+    def _every_s(self) -> dict[str, float]:
+        """Seconds between readings of each source: what cheap ones leave of the budget is for the costly ones."""
+        left, found = self._budget, {}
+        costs = sorted((source.cost_s or 0.0, name) for name, source in self._sources.items())
+        for number, (cost_s, name) in enumerate(costs):
+            part = min(cost_s / self._interval_s, left / (len(costs) - number))
+            found[name] = max(self._interval_s, cost_s / part) if part > 0 else self._interval_s
+            left -= part
+        return found
 
     def _read(self, name: str, source: Paced) -> dict[str, Any]:
         try:

@@ -22,6 +22,11 @@ TURN_S = 0.05
 TURN_MOST = 10
 """Samples of a turn at most."""
 
+ENERGY_LEAST_S = 0.5
+"""Samples that take less together: a counter that moves ten times a second says little about them."""
+ENERGY_SHARE = 0.9
+"""Of the time must lie inside samples, for joules to be called theirs."""
+
 
 class Skipped(Exception):
     """The benchmark said that this case makes no sense here; the message is its reason."""
@@ -100,12 +105,20 @@ def timed(benchmark: Any) -> tuple[list[float], list[float]]:
     """
     minimum, maximum, budget_s = repeat_of(benchmark)
     warmup = warm_up(benchmark)
-    energy.collect()
     samples: list[float] = []
-    start = time.perf_counter()
+    joules, start = energy.read(), time.perf_counter()
     while len(samples) < minimum or (len(samples) < maximum and time.perf_counter() - start < budget_s):
         samples.append(sample(benchmark))
+    elapsed, spent = time.perf_counter() - start, energy.read()
+    if joules is not None and spent is not None and spent > joules:
+        note_energy(spent - joules, samples, elapsed)
     return warmup, samples
+
+
+def note_energy(joules: float, samples: list[float], elapsed_s: float) -> None:
+    """Note the joules of these samples, where they are theirs: set-ups between them must not have taken much."""
+    if elapsed_s >= ENERGY_LEAST_S and sum(samples) >= ENERGY_SHARE * elapsed_s:
+        observe.note(sampled_energy_j=round(joules, 6))
 
 
 def warm_up(benchmark: Any) -> list[float]:
@@ -163,11 +176,12 @@ def measure(benchmark_dir: str, name: str, index: int | None) -> dict[str, Any]:
         warmup, samples = timed(benchmark)
     else:
         warmup, samples = [], tracked(benchmark)
-    seen = sensors.between(before, sensors.read())
-    if (joules := energy.collect()) is not None and benchmark.type == "time":
-        # Of the timed bodies alone; `energy_j` counts set-up and warm-up too.
-        seen["sampled_energy_j"] = joules
-    return {"samples": samples, "warmup": warmup, "notes": observe.collect(), "sensors": seen}
+    return {
+        "samples": samples,
+        "warmup": warmup,
+        "notes": observe.collect(),
+        "sensors": sensors.between(before, sensors.read()),
+    }
 
 
 def warm(benchmark_dir: str, name: str, index: int | None) -> dict[str, Any]:
