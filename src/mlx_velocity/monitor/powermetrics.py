@@ -25,6 +25,7 @@ class Powermetrics:
         rights = [] if os.geteuid() == 0 else ["sudo", "--non-interactive"]
         self._words = words or [*rights, *macos.POWERMETRICS, "--sample-rate", str(EVERY_MS)]
         self._process: subprocess.Popen[str] | None = None
+        self._reader: threading.Thread | None = None
         self._latest: dict[str, Any] = {}
         self._lock = threading.Lock()
 
@@ -38,10 +39,12 @@ class Powermetrics:
         except OSError:
             return False
         assert self._process.stdout is not None
-        threading.Thread(target=self._follow, args=(self._process.stdout,), daemon=True).start()
+        self._reader = threading.Thread(target=self._follow, args=(self._process.stdout,), daemon=True)
+        self._reader.start()
         end = time.monotonic() + START_S
         while time.monotonic() < end:
             if self._process.poll() is not None:
+                self.stop()
                 return False
             time.sleep(START_S / 20)
         return True
@@ -54,24 +57,28 @@ class Powermetrics:
 
     def stop(self) -> None:
         """End it; sudo passes the signal on."""
-        if self._process is None or self._process.poll() is not None:
+        if self._process is None or self._reader is None:
             return
-        with contextlib.suppress(OSError):
-            os.killpg(self._process.pid, signal.SIGTERM)
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            self._process.wait(START_S)
+        if self._process.poll() is None:
+            with contextlib.suppress(OSError):
+                os.killpg(self._process.pid, signal.SIGTERM)
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                self._process.wait(START_S)
+        # The reader closes the stream when it ends.
+        self._reader.join(START_S)
 
     def _follow(self, stream: IO[str]) -> None:
         block = ""
-        for line in stream:
-            if line.startswith(macos.POWERMETRICS_END):
-                self._take(block)
-                block = ""
-            block += line
-            # The last value of a block: it need not wait for the next one to begin.
-            if line.startswith("Current pressure level"):
-                self._take(block)
-                block = ""
+        with stream:
+            for line in stream:
+                if line.startswith(macos.POWERMETRICS_END):
+                    self._take(block)
+                    block = ""
+                block += line
+                # The last value of a block: it need not wait for the next one to begin.
+                if line.startswith("Current pressure level"):
+                    self._take(block)
+                    block = ""
         self._take(block)
 
     def _take(self, block: str) -> None:

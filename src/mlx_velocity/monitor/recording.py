@@ -81,11 +81,11 @@ class Writer:
     def __init__(self, path: Path, replace: bool = False) -> None:
         self.path = path
         self.problem = ""
+        if path.exists() and not replace:
+            raise InputError(f"{path} exists", "name another file, or add --force to replace it")
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            self._stream: IO[str] | None = path.open("w" if replace else "x", encoding="ascii")
-        except FileExistsError:
-            raise InputError(f"{path} exists", "name another file, or add --force to replace it") from None
+            self._stream: IO[str] | None = path.open("w", encoding="ascii")
         except OSError as error:
             raise readings.cannot_write(path, error) from error
 
