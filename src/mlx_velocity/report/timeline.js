@@ -40,6 +40,7 @@
     const made = document.createElement("div");
     made.textContent = text;
     made.title = title;
+    made.className = text ? "named" : "";
     made.style.cssText = `left:${left}px;width:${width}px;top:${top}px;background:${colour}`;
     return made;
   };
@@ -84,12 +85,14 @@
   }).filter(Boolean);
 
   Plotly.newPlot(plot, traces, layout, config).then(() => {
-    // Below the drawing: what is said of a moment covers them.
     plot.prepend(lanes);
     drawLanes();
     plot.on("plotly_afterplot", drawLanes);
     plot.on("plotly_relayouting", drawLanes);
+    plot.on("plotly_unhover", () => lanes.classList.remove("under"));
     plot.on("plotly_hover", (event) => {
+      // What is said of a moment may cover the lanes.
+      lanes.classList.add("under");
       const time = plot._fullLayout.xaxis.r2l(event.points[0].x) - figure.base;
       const utc = new Date(figure.start + time).toISOString().slice(0, 19).replace("T", " ");
       here.textContent = [clock(time), `${utc} UTC`, ...underWay(time)].join(" · ");

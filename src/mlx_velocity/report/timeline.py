@@ -70,10 +70,12 @@ p, ul { margin: 2px 0; } .facts { color: #555; } .remarks { padding-left: 18px; 
 .bar { display: flex; gap: 20px; }
 #here { color: #333; font-variant-numeric: tabular-nums; flex: 1; min-width: 0; height: 1.4em;
   overflow: hidden; white-space: nowrap; text-overflow: ellipsis; }
-#plot { position: relative; }
-#lanes { position: absolute; top: 4px; overflow: hidden; pointer-events: none; font-size: 11px; line-height: 17px; }
-#lanes div { position: absolute; height: 17px; box-sizing: border-box; padding: 0 3px; overflow: hidden;
+#plot { position: relative; isolation: isolate; }
+#lanes { position: absolute; top: 4px; z-index: 5; overflow: hidden; pointer-events: none; font-size: 11px; line-height: 17px; }
+#lanes div { position: absolute; height: 17px; box-sizing: border-box; overflow: hidden;
   white-space: nowrap; text-overflow: ellipsis; border-left: 1px solid #555; pointer-events: auto; }
+#lanes .named { padding: 0 3px; }
+#lanes.under { z-index: -1; }
 """
 
 
