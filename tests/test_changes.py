@@ -150,3 +150,22 @@ def test_a_disturbed_launch_proves_nothing(store: Store, own: float, others: flo
     (change,) = changes.between(*sides, [case], {case.benchmark: description})
     assert change.disturbed is disturbed
     assert change.certain is not disturbed
+
+
+def test_flags_and_joules_of_a_case(store: Store) -> None:
+    """A case says how the machine was in any of its launches, and what a call spent; bytes are not taken in time."""
+    description, counted = (
+        benchmark("decode.time_decode"),
+        benchmark("decode.track_bytes", unit="bytes", type="track"),
+    )
+    sides = [store("a" * 40), store("b" * 40)]
+    for item in (description, counted):
+        for launch, swap in enumerate((0, 1 << 30)):
+            keys = {"sensors": {"swap_growth_bytes": swap}, "notes": {"sampled_energy_j": 3.0 + launch}}
+            sides[0].add(measured(case_of(item), [1.0, 1.0], str(launch), **keys), item)
+        sides[1].add(measured(case_of(item), [1.0, 1.0], "0", sensors={"swap_growth_bytes": 0}), item)
+    cases = {item["name"]: item for item in (description, counted)}
+    timed, bytes_ = changes.between(*sides, [case_of(item) for item in cases.values()], cases)
+    assert (timed.base_flags, timed.head_flags) == (("degraded_swap",), ("clean",))
+    assert (timed.base_joules, timed.head_joules) == (1.75, None)
+    assert (bytes_.base_flags, bytes_.head_flags) == ((), ())

@@ -620,6 +620,23 @@ def test_debug_shows_where_an_error_came_from(tmp_path: Path, place: int) -> Non
     assert "InputError" in done.err
 
 
+def test_debug_of_another_program_is_its_own(tmp_path: Path) -> None:
+    """What stands after `--` reaches the command as it is."""
+    words = [
+        "monitor",
+        "--quiet",
+        "-o",
+        "m.jsonl",
+        "--",
+        sys.executable,
+        "-c",
+        "import sys; print(sys.argv[1:])",
+        "--debug",
+    ]
+    done = made.program(*words, cwd=tmp_path)
+    assert (done.code, done.out) == (0, "['--debug']\n")
+
+
 def test_the_program_is_installed_under_its_name(tmp_path: Path) -> None:
     """`mlx-velocity` is a command of the environment that the package is in, and starts from anywhere."""
     command = Path(sys.executable).with_name("mlx-velocity")

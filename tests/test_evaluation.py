@@ -20,6 +20,7 @@ PRINTED = {
     "speed_vs_asv": ("mlx-velocity", "asv takes", "inside samples", "not judged in quick mode"),
     "agree_with_mlx_lm": ("prefill", "decode", "ratio", "not judged in quick mode"),
     "bench_agrees": ("prefill", "decode", "ratio", "not judged in quick mode"),
+    "monitor_cost": ("of a core", "milliseconds a reading", "not judged in quick mode"),
     "ab_error_rates": ("Two equal sides", "Head slower", "20 cases at once", "not judged in quick mode"),
 }
 
@@ -149,6 +150,16 @@ def test_ab_error_rates_fills_its_tables(tmp_path: Path) -> None:
     assert all(isinstance(met, bool) for met in report["goals"].values())
 
 
+def test_monitor_cost_watches_from_outside(tmp_path: Path) -> None:
+    report = quick("monitor_cost", tmp_path)
+    assert [row["processes"] for row in report["rows"]] == [1, 40]
+    for row in report["rows"]:
+        assert row["samples"] > 10
+        assert row["trees"] > 0
+        assert 0 <= row["share"] < 1
+        assert is_positive(row["own_share"])
+
+
 def test_ab_error_rates_can_be_repeated(monkeypatch: pytest.MonkeyPatch) -> None:
     """The same seed gives the same row, and another seed another one."""
     monkeypatch.syspath_prepend(str(EVALUATION))
@@ -171,7 +182,7 @@ def test_help_says_what_is_shown_and_its_goal(name: str) -> None:
 
 @pytest.mark.parametrize(
     ("name", "argument"),
-    [("speed_vs_asv", "--samples=0"), ("speed_vs_asv", "--commits=0"), ("agree_with_mlx_lm", "--prompt-tokens=1"), ("bench_agrees", "--samples=0"), ("ab_error_rates", "--runs=0")],
+    [("speed_vs_asv", "--samples=0"), ("speed_vs_asv", "--commits=0"), ("agree_with_mlx_lm", "--prompt-tokens=1"), ("bench_agrees", "--samples=0"), ("ab_error_rates", "--runs=0"), ("monitor_cost", "--seconds=1")],
 )  # fmt: skip
 def test_a_meaningless_number_is_refused(name: str, argument: str) -> None:
     done = subprocess.run(

@@ -191,6 +191,8 @@ LAYERS = {
         frozenset({"asv", "asv_tachyon", "rich"}),
         # What is measured across frameworks is one table, for the command and for its workers.
         also=frozenset({"frameworks.tasks"}),
+        # A timeline's page holds its library; nothing else loads 5 MB.
+        inside=frozenset({"plotly"}),
     ),
     "top": Layer(
         frozenset({"cli", "cli_tools.*", "__main__"}),

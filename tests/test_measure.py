@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from mlx_velocity.probe import measure
+from mlx_velocity.probe import measure, observe
 from mlx_velocity.probe.measure import Skipped
 
 Load = Callable[..., Any]
@@ -277,3 +277,25 @@ def test_a_side_that_declines_is_skipped(suite: Suite) -> None:
     )
     with pytest.raises(measure.Skipped, match="16 GB"):
         measure.warm(str(suite.folder), "cases.time_it", None)
+
+
+@pytest.mark.parametrize(
+    ("samples", "elapsed_s", "noted"),
+    [([0.3, 0.3], 0.62, {"sampled_energy_j": 12.0}), ([0.3, 0.3], 0.9, {}), ([0.1, 0.1], 0.2, {})],
+)
+def test_joules_of_samples(samples: list[float], elapsed_s: float, noted: dict[str, float]) -> None:
+    """Joules are noted where nearly all of the time lay inside samples, and there was enough of it."""
+    observe.collect()
+    measure.note_energy(12.0, samples, elapsed_s)
+    assert observe.collect() == noted
+
+
+def test_joules_are_counted_around_the_samples(suite: Suite, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What the warm-up spends is not the samples'."""
+    monkeypatch.setattr(measure.energy, "read", lambda: 100.0 * len(suite.calls))
+    monkeypatch.setattr(measure, "ENERGY_LEAST_S", 0.0)
+    monkeypatch.setattr(measure, "ENERGY_SHARE", 0.0)
+    suite.write(
+        NOTHING + "def time_it(): calls.append('called')\ntime_it.warmup_time, time_it.repeat = 0.001, 3\n"
+    )
+    assert suite.measure("time_it")["notes"]["sampled_energy_j"] == 300.0

@@ -233,3 +233,29 @@ def test_any_looks(looks: list[dict[str, Any]], controls: list[dict[str, float]]
     assert isinstance(
         quality.of_pair(quality.worst(looks), *controls[:1] or [{}], quality.usual(controls)), str
     )
+
+
+FLAGS: list[tuple[dict[str, Any], list[str]]] = [
+    ({}, []),
+    ({"load_1m": 9.0, "available_bytes": 1 << 30, "swap_growth_bytes": 0}, ["clean"]),
+    ({"swap_growth_bytes": 65 << 20}, ["degraded_swap"]),
+    ({"swap_growth_bytes": 64 << 20}, ["clean"]),
+    ({"memory_stall_s": 0.05, "elapsed_s": 2.0}, ["degraded_pressure"]),
+    ({"memory_stall_s": 0.01, "elapsed_s": 2.0}, ["clean"]),
+    ({"memory_stall_s": 5.0}, ["clean"]),
+    ({"cpu_throttles": 1}, ["degraded_thermal"]),
+    ({"temperature_c": 96.0}, ["degraded_thermal"]),
+    ({"own_busy_cores": 0.5, "others_busy_cores": 1.0, "allowed_cores": 1}, ["degraded_load"]),
+    ({"own_busy_cores": 0.5, "others_busy_cores": 1.0, "allowed_cores": 8}, ["clean"]),
+    ({"own_busy_cores": 0.5, "others_busy_cores": 6.0, "allowed_cores": 8}, ["degraded_load"]),
+    (
+        {"swap_growth_bytes": 1 << 30, "temperature_c": 99.0, "memory_stall_s": 1.0, "elapsed_s": 1.0},
+        ["degraded_swap", "degraded_pressure", "degraded_thermal"],
+    ),
+]
+
+
+@pytest.mark.parametrize(("sensors", "flags"), FLAGS)
+def test_flags(sensors: dict[str, Any], flags: list[str]) -> None:
+    """A look says that the machine was clean, or how it degraded the numbers; what is not known is not called clean."""
+    assert quality.flags(sensors) == flags

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Callable
 from typing import Any
@@ -20,7 +21,7 @@ from conftest import (
     measured,
 )
 
-from mlx_velocity import records, scheduler
+from mlx_velocity import markers, records, regions, scheduler
 from mlx_velocity.environments import Prepared
 from mlx_velocity.errors import EnvironmentFailure, InputError, MeasurementError
 from mlx_velocity.records import Case
@@ -338,3 +339,27 @@ def test_cores(monkeypatch: pytest.MonkeyPatch, tmp_path: Any) -> None:
     assert scheduler.cores(Prepared("toy", tmp_path, gpu)) == []
     monkeypatch.delattr(os, "sched_getaffinity")
     assert scheduler.cores(on_cpu) == []
+
+
+def test_markers_of_a_run(run: Run, tmp_path: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Under a monitor, each commit and each case in each launch are marked, a failed one too."""
+    file = tmp_path / "markers.jsonl"
+    monkeypatch.setenv(markers.VARIABLE, str(file))
+    run.office.answers = {"decode.time_decode1": WorkerError("exit -9")}
+    run(run.plans(launches=1)[:2])
+    lines = [json.loads(line) for line in file.read_text("utf-8").splitlines()]
+    found = regions.of_markers(lines, lines[-1]["monotonic_s"])
+    assert all(item.ended for item in found)
+    assert [item.name for item in found if item.what == "commit"] == ["bbbbbbbb toy 11", "cccccccc toy 12"]
+    assert sorted(item.name for item in found if item.what == "case") == sorted(
+        2 * [case.label for case in CASES]
+    )
+
+
+def test_a_worker_is_told_where_markers_go(monkeypatch: pytest.MonkeyPatch, tmp_path: Any) -> None:
+    """Of the few variables that a worker gets, the file of markers is one."""
+    monkeypatch.setenv(markers.VARIABLE, "/somewhere/markers")
+    monkeypatch.setenv("SECRET", "no")
+    variables = Prepared("x", tmp_path, ENVIRONMENT).variables()
+    assert variables[markers.VARIABLE] == "/somewhere/markers"
+    assert "SECRET" not in variables

@@ -30,6 +30,8 @@ FACTORS = {
         (units.quantity(2**30, "bytes"), "1 GiB"),
         (units.quantity(0.5, "seconds"), "500 ms"),
         (units.quantity(12.345, "joules"), "12.3 J"),
+        (units.energy(0.0123), "12.3 mJ"),
+        (units.energy(units.joules_per_token(64, 128.0)), "2 J"),
         (units.quantity(7, "resident bytes"), "7 resident bytes"),
         (units.rate(1234.5), "1,234"),
         (units.rate(12.345), "12.3"),
@@ -43,6 +45,7 @@ FACTORS = {
         (units.share(1.043), "104 %"),
         (units.percent_change(1.034), "+3.4 %"),
         (units.percent_change(0.5), "-50.0 %"),
+        (units.moment(1_767_323_045.9), "2026-01-02 03:04:05 UTC"),
         (units.clock(65.4), "1:05"),
         (units.clock(7384), "2:03:04"),
         (units.clock(-1), "0:00"),
@@ -89,3 +92,8 @@ def test_metrics() -> None:
         assert metrics.of_unit(metric.unit) is metric
     assert (metrics.of_unit("seconds").noise, metrics.of_unit("bytes").noise) == ("timing", "counted")
     assert metrics.of_unit("resident bytes") == metrics.Metric("resident bytes", "timing", "resident bytes")
+
+
+def test_no_tokens_take_no_energy_each() -> None:
+    """A call that handled no token has no energy per token."""
+    assert math.isnan(units.joules_per_token(0, 5.0))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+from datetime import UTC, datetime
 
 from mlx_velocity import metrics
 from mlx_velocity.errors import InputError
@@ -79,6 +80,11 @@ def percent_change(ratio: float) -> str:
 def count(number: int, noun: str) -> str:
     """`1 case`, `2 cases`."""
     return f"{number:,} {noun}{'' if number == 1 else 's'}"
+
+
+def moment(time_s: float) -> str:
+    """Seconds since 1970 as `2026-01-02 03:04:05 UTC`."""
+    return f"{datetime.fromtimestamp(time_s, UTC):%Y-%m-%d %H:%M:%S} UTC"
 
 
 def clock(duration_s: float) -> str:

@@ -18,7 +18,6 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
-import psutil
 from rich.console import Console
 from rich.markup import escape
 
@@ -26,8 +25,8 @@ import mlx_velocity
 from mlx_velocity import markers, units
 from mlx_velocity.errors import InputError, VelocityError
 from mlx_velocity.monitor import recording, sampler
-from mlx_velocity.monitor.processes import Tree
-from mlx_velocity.monitor.sources import Sources
+from mlx_velocity.monitor.processes import Tree, alive
+from mlx_velocity.monitor.sources import Sources, machine
 
 NOT_FOUND, NOT_EXECUTABLE = 127, 126
 """Exit codes of a shell for a command that can't be started."""
@@ -193,7 +192,7 @@ class Taken:
         sample = self._sampling.sample()
         self.count += 1
         marks = self.markers.new()
-        self._writer.write([*marks, *self.markers.of_the_dead(psutil.pid_exists, sample), sample])
+        self._writer.write([*marks, *self.markers.of_the_dead(alive, sample), sample])
         self._keep("resident_bytes", sample.get("tree", {}).get("resident_bytes"))
         self._keep("swap_used_bytes", sample.get("swap_used_bytes"))
         available = sample.get("available_bytes")
@@ -296,8 +295,7 @@ def _leave_last_core() -> None:
 def _header(options: MonitorOptions, sources: Sources) -> Line:
     return {
         **_line("header"), "version": mlx_velocity.__version__, "platform": sys.platform,
-        "interval_s": options.interval_s, "budget_share": options.budget, "cores": psutil.cpu_count() or 1,
-        "memory_total_bytes": int(psutil.virtual_memory().total), "gpus": sources.gpu_names,
+        "interval_s": options.interval_s, "budget_share": options.budget, **machine(), "gpus": sources.gpu_names,
         "sources": sorted(sources.reads), "command": options.command or None,
     }  # fmt: skip
 

@@ -122,6 +122,11 @@ class Tree:
             return False
 
 
+def alive(pid: int) -> bool:
+    """Whether there is such a process; one that has ended and that nobody collected counts."""
+    return psutil.pid_exists(pid)
+
+
 def top(rows: list[Reading]) -> list[Reading]:
     """The rows that compute most and those that hold most, each once, those that compute most first."""
     busiest = sorted(rows, key=lambda row: -row.get("cores", 0.0))[:TOP]

@@ -79,6 +79,11 @@ class Sources:
             self._powermetrics.stop()
 
 
+def machine() -> Reading:
+    """What does not change: cores, and bytes of memory."""
+    return {"cores": psutil.cpu_count() or 1, "memory_total_bytes": int(psutil.virtual_memory().total)}
+
+
 class Cpu:
     """Shares of all cores' time since the last look: user, system, idle; and the load of the last minute."""
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import html
 import json
 from collections.abc import Sequence
-from datetime import UTC, datetime
 from typing import Any
 
 from mlx_velocity import units
@@ -83,7 +82,7 @@ def facts(header: Sample, samples: Sequence[Sample]) -> str:
     """When, how long, how often, and on what."""
     parts = []
     if header:
-        parts.append(f"{datetime.fromtimestamp(header['time_s'], UTC):%Y-%m-%d %H:%M:%S} UTC")
+        parts.append(units.moment(header["time_s"]))
     if samples:
         lasted = samples[-1]["monotonic_s"] - samples[0]["monotonic_s"]
         parts.append(f"{units.clock(lasted)}, {units.count(len(samples), 'sample')}")
