@@ -147,7 +147,7 @@ def _placed(rows: list[Row], tints: list[Trace]) -> tuple[list[Trace], dict[str,
     layout: dict[str, Any] = {
         "yaxis": {"domain": [0, 1], "range": [0, 1], "visible": False, "fixedrange": True},
         "legend": {"x": 1.06, "y": -0.02, "yanchor": "top", "font": {"size": 11}, "tracegroupgap": 0},
-        "shapes": [], "annotations": [], "hovermode": "x unified", "hoverlabel": {"font": {"size": 11}},
+        "shapes": [], "annotations": [], "hovermode": "x unified", "hoverlabel": {"font": {"size": 11}, "bgcolor": "rgba(255,255,255,0.94)"},
         "modebar": {"bgcolor": "rgba(0,0,0,0)", "color": "#999999", "activecolor": "#222222"}, "hoversubplots": "axis", "dragmode": "zoom",
         "plot_bgcolor": "rgba(0,0,0,0)", "paper_bgcolor": "rgba(0,0,0,0)", "font": {"size": 12, "color": "#222222"},
     }  # fmt: skip
