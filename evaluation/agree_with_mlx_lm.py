@@ -211,10 +211,10 @@ def measure_theirs(model: Path, options: argparse.Namespace) -> Rates:
     }
 
 
-def output(command: list[str]) -> tuple[str, float]:
+def output(command: list[str], variables: dict[str, str] | None = None) -> tuple[str, float]:
     """What a process prints, and its processor time over its wall time; raises Incomplete where it fails."""
     began, used = time.monotonic(), children_s()
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    done = subprocess.run(command, env=variables, capture_output=True, text=True, check=False)
     if done.returncode:
         last = "\n".join(done.stderr.splitlines()[-20:])
         raise Incomplete(f"exit {done.returncode} of {' '.join(command[1:3])}:\n{last}")

@@ -23,13 +23,13 @@ import argparse
 import json
 import os
 import re
-import subprocess
 import sys
 import tempfile
-import time
 from pathlib import Path
 from statistics import median
 from typing import Any
+
+from agree_with_mlx_lm import SHAPE, SPEC, Incomplete, output
 
 from mlx_velocity import interpreter, requirements
 
@@ -40,13 +40,15 @@ QUIET = 0.9
 STAGES = ("prefill", "decode")
 STEP_SIZE = 2048
 """Both sides' prefill_step_size."""
-WRITE = "import sys; from pathlib import Path; from mlx_velocity.probe import folder; folder.write(sys.argv[1], Path(sys.argv[2]))"
+WRITE = """
+import json, sys
+from pathlib import Path
+from mlx_velocity.probe import folder, shapes
+shapes.SHAPES.setdefault("agree", json.loads(sys.argv[3]))
+folder.write(sys.argv[1], Path(sys.argv[2]))
+"""
 
 Rates = dict[str, float]
-
-
-class Incomplete(Exception):
-    """A side that did not measure."""
 
 
 def main() -> int:
@@ -61,7 +63,9 @@ def main() -> int:
         try:
             model = options.model or Path(place) / options.spec
             if options.model is None:
-                output([str(python.python), "-c", WRITE, options.spec, str(model)], variables)
+                output(
+                    [str(python.python), "-c", WRITE, options.spec, str(model), json.dumps(SHAPE)], variables
+                )
             pairs, versions = interleaved(model, options, str(python.python), variables)
         except Incomplete as error:
             print(f"bench_agrees: {error}", file=sys.stderr)
@@ -80,7 +84,7 @@ def arguments() -> argparse.Namespace:
     )
     parser.add_argument(
         "--spec",
-        help="shape and dtype of the model that is written (tiny-float32 on a CPU, else llama-3.2-1b-bfloat16)",
+        help="shape and dtype of the model that is written (4 layers × 512 on a CPU, else llama-3.2-1b-bfloat16)",
     )
     parser.add_argument("--model", type=Path, help="folder of a model in mlx_lm's format, instead")
     parser.add_argument(
@@ -108,7 +112,7 @@ def arguments() -> argparse.Namespace:
 def pin(options: argparse.Namespace) -> int | None:
     """Pin this process and all that it starts to one core where mlx computes on a CPU; choose the model's size."""
     on_cpu = requirements.backend_here("auto") == "cpu"
-    options.spec = options.spec or ("tiny-float32" if on_cpu else "llama-3.2-1b-bfloat16")
+    options.spec = options.spec or (SPEC if on_cpu else "llama-3.2-1b-bfloat16")
     if not on_cpu or not hasattr(os, "sched_setaffinity"):
         return None
     core = max(os.sched_getaffinity(0))
@@ -175,22 +179,6 @@ def measure_theirs(model: Path, options: argparse.Namespace, python: str, variab
         "decode": median(float(decode) for _, decode in trials) * made / (made + 1),
         "cpu_share": share,
     }
-
-
-def output(command: list[str], variables: dict[str, str]) -> tuple[str, float]:
-    """What a process prints, and its processor time over its wall time; raises Incomplete where it fails."""
-    began, used = time.monotonic(), children_s()
-    done = subprocess.run(command, env=variables, capture_output=True, text=True, check=False)
-    if done.returncode:
-        last = "\n".join(done.stderr.splitlines()[-20:])
-        raise Incomplete(f"exit {done.returncode} of {' '.join(command[1:4])}:\n{last}")
-    return done.stdout, (children_s() - used) / (time.monotonic() - began)
-
-
-def children_s() -> float:
-    """Processor seconds of all processes that were started here and have ended."""
-    times = os.times()
-    return times.children_user + times.children_system
 
 
 def summary(
