@@ -18,7 +18,7 @@ import pytest
 from conftest import gone
 from test_macos_readers import capture
 
-from mlx_velocity import readings
+from mlx_velocity import schemas
 from mlx_velocity.commands import monitor as command
 from mlx_velocity.errors import InputError
 from mlx_velocity.monitor import nvidia, processes, recording, sampler, sources
@@ -687,4 +687,4 @@ def test_refusals(tmp_path: Path) -> None:
 
 def test_every_kind_has_a_schema() -> None:
     """A monitor's file has a schema with a version, whose kinds are those that are read."""
-    assert set(readings._validators(recording.SCHEMA)) == {"header", "sample", "marker", "note", "end"}
+    assert set(schemas.by_kind(recording.SCHEMA)) == {"header", "sample", "marker", "note", "end"}

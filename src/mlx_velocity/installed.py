@@ -60,7 +60,8 @@ def here(python: Path | None = None, backend: str = "auto") -> Installed:
         )
     version = f"{sys.version_info.major}.{sys.version_info.minor}" if python is None else ""
     record = records.Environment(NAME, requirements.backend_here(backend), version, [], {})
-    return Installed(NAME, found.parent.parent, record, interpreter=found)
+    # No message may show the path; that of the installation may be the root of everything.
+    return Installed(NAME, _our_package(), record, interpreter=found)
 
 
 @functools.cache

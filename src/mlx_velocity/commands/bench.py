@@ -15,7 +15,7 @@ from typing import Any
 
 from rich.console import Console
 
-from mlx_velocity import installed, machine, quality, readings
+from mlx_velocity import findings, installed, machine, quality, readings
 from mlx_velocity.bench import Model, Row, Run, Trial
 from mlx_velocity.commands.progress import BenchProgress
 from mlx_velocity.errors import InputError, Interrupted, MeasurementError
@@ -230,7 +230,7 @@ def remarks(rows: Sequence[Row]) -> list[str]:
     looks = [row.sensors for row in rows if row.sensors]
     said = quality.of_comparison(looks, [])
     others = [look["others_busy_cores"] for look in looks if "others_busy_cores" in look]
-    if others and statistics.median(others) > quality.OTHERS_BUSY_CORES:
+    if others and statistics.median(others) > findings.OTHERS_BUSY_CORES:
         said.append(
             f"Other programs kept {statistics.median(others):.1f} cores busy: take small differences as noise."
         )
