@@ -478,6 +478,9 @@ def test_a_difference_is_marked_beside_its_ratio() -> None:
     assert lines["matmul_4bit"].rstrip().endswith("1.00 ≠")
     assert lines["matmul"].rstrip().endswith("1.00")
     assert "1.00 ≠ |" in report.markdown(done)
+    # Of the reference, in every ratio.
+    check = Check("warm", "", "differs", "cold", {"mlx": "", "torch": ""}, ["mlx"])
+    assert "| 1.00 ≠ |" in report.markdown(replace(run_of(), checks=[check]))
 
 
 def test_the_json_is_described_by_its_schema() -> None:

@@ -134,7 +134,7 @@ class Check:
     seen: dict[str, str]
     """By framework."""
     apart: list[str]
-    """Frameworks that are not like the reference."""
+    """Frameworks that do not meet it; where it says what is the same, those that are not like the reference."""
 
 
 @dataclass(frozen=True)

@@ -114,9 +114,6 @@ def undisturbed(participants: Sequence[Participant], rows: Sequence[Row]) -> Fou
     seen = {name: float(np.quantile(values, 0.1)) for name, values in taken.items() if values}
     on_cpu = all(participant.about["kind"] == "cpu" for participant in participants)
     apart = [name for name, value in seen.items() if on_cpu and value < DISTURBED]
-    if REFERENCE in apart:
-        # All ratios are to its times.
-        apart = list(seen)
     words = {name: f"at least {value:.2f} cores busy in 9 of 10 turns" for name, value in seen.items()}
     sentence = "somebody else computed on the same cores" if apart else "each had its core to itself"
     return differs(apart), sentence if on_cpu else "of the host alone", words, apart

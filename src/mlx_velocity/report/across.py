@@ -165,9 +165,9 @@ def _ratio(value: float) -> str:
 
 
 def _marked(row: Row, name: str, done: Across) -> bool:
-    """Whether a check of this task or of the whole run found this framework apart."""
+    """Whether a check of this task or of the whole run found one of the ratio's two frameworks apart."""
     return any(
-        check.finding == "differs" and name in check.apart
+        check.finding == "differs" and name != REFERENCE and {name, REFERENCE} & set(check.apart)
         and check.subject in ("", row.task.subject)
         and not (check.name == "bits" and "bit" not in row.task.name)
         for check in done.checks
