@@ -21,7 +21,7 @@ def add_to(app: typer.Typer, console: Console) -> None:
         models: Annotated[
             list[str] | None,
             typer.Argument(
-                metavar="[MODEL]...",
+                metavar="MODEL",
                 help="Shapes with a type, such as tiny-float32 or llama-3.2-1b-4bit; operators take the first one's sizes.",
             ),
         ] = None,
