@@ -30,7 +30,7 @@ check: .venv/made
 # Writes no index host: the lock holds names, versions and hashes.
 requirements.lock: requirements.in pyproject.toml
 	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
-		--no-emit-find-links --no-header --all-extras pyproject.toml requirements.in -o $@
+		--no-emit-find-links --no-header --extra mlx --extra dev --extra nvidia --extra apple pyproject.toml requirements.in -o $@
 
 clean:
 	rm -rf .venv .asv
