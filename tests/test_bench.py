@@ -23,10 +23,11 @@ from typer.testing import CliRunner
 from mlx_velocity import installed, schemas
 from mlx_velocity.bench import Model, Row, Run, Trial, mean_sd
 from mlx_velocity.cli import app
-from mlx_velocity.commands import bench, bench_trials
+from mlx_velocity.commands import bench, bench_roofline, bench_trials
 from mlx_velocity.commands.bench_trials import Wanted
 from mlx_velocity.commands.progress import BenchProgress, left_s
 from mlx_velocity.errors import InputError, Interrupted
+from mlx_velocity.probe import shapes
 from mlx_velocity.report import bench as report
 from mlx_velocity.workers import WorkerError
 
@@ -207,6 +208,15 @@ def test_exit_codes(outcomes: list[Any], interrupted: bool, code: int) -> None:
 # Driving workers
 
 
+READING = {
+    "device": {"name": "a chip", "memory_bytes": 8, "gpu_cores": None, "on_cpu": True},
+    "copies": [{"bytes": 100, "seconds": [0.5, 0.25]}],
+    "products": {"float32": [{"rows": 8, "flops": 1000, "seconds": [1.0]}]},
+    "skipped": {},
+}
+"""400 B/s and 1 kFLOP/s."""
+
+
 class FakeWorker:
     """Answers as a worker would; `dies` and `interrupted` name the request at which it does."""
 
@@ -215,6 +225,8 @@ class FakeWorker:
 
     def request(self, message: dict[str, Any], timeout_s: float) -> dict[str, Any]:
         assert not self.closed
+        if message["op"] == "peaks":
+            return {"peaks": READING}
         if message["do"] == "plan":
             plan = {
                 "models": message["models"],
@@ -269,7 +281,7 @@ def outcomes(run: Run) -> list[tuple[str, str, str]]:
 def test_each_model_has_a_process_of_its_own() -> None:
     """A model is measured in its own worker; what can't be measured has its reason and stops nothing."""
     run, workers = measured(["one", "too-large", "two"], Wanted("8", "4", batched=True, stepwise=True))
-    assert len(workers) == 3
+    assert len(workers) == 4, "one for each model, and one for the peaks of the machine"
     assert outcomes(run) == [
         ("one", "pp8", "measured"), ("one", "tg4", "measured"), ("one", "tg4 stepwise", "failed"), ("one", "tg4 b4 batched", "skipped"),
         ("too-large", "pp8", "skipped"), ("too-large", "tg4", "skipped"),
@@ -442,9 +454,42 @@ def test_a_model_that_does_not_fit_is_skipped_with_the_numbers() -> None:
         answer = probe.answer({"do": "load", "model": "llama-3.1-8b-bfloat16"})
         trial = dataclasses.asdict(Trial("decode", 8, depth=10**7))
         crowded = probe.answer({"do": "sample", "model": MODEL, "trial": trial, "text": "", "warm": True})
-    models.needs_bytes.cache_clear()
+    models.weight_bytes.cache_clear()
     assert answer == {"skipped": "needs 21.4 GB, this machine has 8.0 GB"}
     assert crowded["skipped"].startswith("needs 41.0 GB")
+
+
+def test_shares_of_the_measured_peaks() -> None:
+    """A row says which share of what limits it was reached; what can't be counted has none."""
+    config = {**shapes.SHAPES["tiny"], "torch_dtype": "float32"}
+    trials = [Trial("prefill", 32), Trial("decode", 8), Trial("speculative", 8, draft="same")]
+    rows = [Row(Model("m", config=config), trial, samples=[1e6]) for trial in trials]
+    rows.append(Row(Model("odd", config={"model_type": "unheard-of"}), trials[0], samples=[1.0]))
+    peaks = bench_roofline.ceilings(FakeWorker(), "cpu")
+    assert peaks is not None
+    assert (peaks.bandwidth, peaks.peak("float32")) == (400, 1000)
+    prefill, decode, *others = (row.share for row in bench_roofline.placed(rows, peaks))
+    assert prefill is not None
+    assert decode is not None
+    assert prefill.mfu == pytest.approx(prefill.flops / 1000 / 1e6)
+    assert decode.bandwidth_utilization == pytest.approx(decode.bytes / 400 / 1e6)
+    assert others == [None, None]
+    run = dataclasses.replace(RUN, rows=bench_roofline.placed(rows, peaks), peaks="a chip")
+    assert "of peak" in report.markdown(run)
+    SCHEMA.validate(json.loads(report.json_document(run)))
+    assert [row.share for row in bench_roofline.placed(rows, None)] == [None] * 4
+
+
+def test_no_peaks_no_shares() -> None:
+    """Where the reading of the peaks fails, everything else is there and the table has no such column."""
+
+    class Broken(FakeWorker):
+        def request(self, message: dict[str, Any], timeout_s: float) -> dict[str, Any]:
+            raise WorkerError("exit -6")
+
+    assert bench_roofline.ceilings(Broken(), "cpu") is None
+    assert bench_roofline.peaks_in_words(None) == ""
+    assert "of peak" not in report.markdown(RUN)
 
 
 @needs_mlx

@@ -76,6 +76,22 @@ class Model:
 
 
 @dataclass(frozen=True)
+class Share:
+    """Where a row stands on the machine's roofline (docs/roofline.md); None where a peak is unknown."""
+
+    bytes: float
+    """That one sample must move."""
+    flops: float
+    """That one sample must do."""
+    bandwidth_utilization: float | None
+    mfu: float | None
+    """Model-FLOPs utilization."""
+    bound: Literal["memory", "compute"] | None
+    most_tokens_per_s: float | None
+    """The ceiling, of all sequences together."""
+
+
+@dataclass(frozen=True)
 class Row:
     """The samples of one trial of one model, or why there are none."""
 
@@ -95,6 +111,7 @@ class Row:
     """What the workload noticed: digest of the tokens, guesses of a draft model, reused tokens."""
     sensors: dict[str, Any] = field(default_factory=dict)
     """What the machine did meanwhile."""
+    share: Share | None = None
 
     @property
     def rates(self) -> list[float]:
@@ -137,6 +154,8 @@ class Run:
     modules: dict[str, str]
     """Versions of mlx and mlx_lm."""
     rows: list[Row]
+    peaks: str = ""
+    """What the shares are shares of, in words; empty where the peaks are unknown."""
     remarks: list[str] = field(default_factory=list)
     """What was wrong with the machine meanwhile, in sentences."""
     interrupted: bool = False

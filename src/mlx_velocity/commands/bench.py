@@ -17,6 +17,7 @@ from rich.console import Console
 
 from mlx_velocity import findings, installed, machine, quality, readings
 from mlx_velocity.bench import Model, Row, Run, Trial
+from mlx_velocity.commands.bench_roofline import ceilings, peaks_in_words, placed
 from mlx_velocity.commands.progress import BenchProgress
 from mlx_velocity.errors import InputError, Interrupted, MeasurementError
 from mlx_velocity.installed import Installed
@@ -67,7 +68,7 @@ def bench(options: BenchOptions, progress: BenchProgress, start: Start = start) 
     began = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S.%f")[:-3] + "Z"
     described = {key: value for key, value in machine.describe().items() if key != "machine"}
     rows: list[Row] = []
-    interrupted = False
+    interrupted, peaks = False, None
     python = installed.here(options.python)
     worker = _started(python, start)
     try:
@@ -79,6 +80,9 @@ def bench(options: BenchOptions, progress: BenchProgress, start: Start = start) 
                 worker = worker if number == 0 else _started(python, start)
                 _measure_model(worker, spec, trials, options, rows, progress)
                 worker.close()
+        # After the models: what a reading of the peaks takes must not be missing to them.
+        worker = _started(python, start)
+        peaks = ceilings(worker, plan["backend"])
     except KeyboardInterrupt:
         if not rows:
             raise Interrupted("interrupted", "nothing was measured yet; run the same again") from None
@@ -86,9 +90,11 @@ def bench(options: BenchOptions, progress: BenchProgress, start: Start = start) 
     finally:
         worker.close()
     known = {key: plan[key] for key in ("backend", "memory_bytes", "python", "modules")}
+    said = peaks_in_words(peaks)
     return Run(
-        started=began, machine=described, rows=rows, remarks=remarks(rows), interrupted=interrupted, **known
-    )
+        started=began, machine=described, rows=placed(rows, peaks), peaks=said, remarks=remarks(rows),
+        interrupted=interrupted, **known,
+    )  # fmt: skip
 
 
 def _started(python: Installed, start: Start) -> Worker:

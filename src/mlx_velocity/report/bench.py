@@ -37,8 +37,9 @@ def markdown(run: Run) -> str:
 
 def _plain_table(rows: list[Row], run: Run) -> str:
     drafts = any(row.acceptance is not None for row in rows)
-    # Here a column with the share of the machine's bandwidth or FLOPs belongs, from what a row holds.
+    shares = any(row.share for row in rows)
     headings = ["model", "size", "params", "backend", "test", *(["accepted"] if drafts else []), "t/s"]
+    headings += ["of peak"] if shares else []
     cells = [
         [
             _name(row),
@@ -48,10 +49,21 @@ def _plain_table(rows: list[Row], run: Run) -> str:
             row.trial.name,
             *([_percent(row.acceptance)] if drafts else []),
             _mean_sd(row.rates),
+            *([_of_peak(row)] if shares else []),
         ]
         for row in rows
     ]
-    return _aligned(headings, "lrrll" + "r" * (1 + drafts), cells)
+    return _aligned(headings, "lrrll" + "r" * (1 + drafts + shares), cells)
+
+
+def _of_peak(row: Row) -> str:
+    """The share of what limits the stage: bandwidth for memory, FLOP/s for computing."""
+    if row.share is None:
+        return "–"
+    if row.share.bound == "compute":
+        return f"{units.share(row.share.mfu)} FLOP/s" if row.share.mfu is not None else "–"
+    utilization = row.share.bandwidth_utilization
+    return f"{units.share(utilization)} bandwidth" if utilization is not None else "–"
 
 
 def _text_table(rows: list[Row]) -> str:
@@ -83,6 +95,8 @@ def beside(run: Run) -> list[str]:
     if measured:
         said.append(_how(measured))
     said += sorted({f"Tokenizer: {row.notes['tokenizer']}." for row in measured if "tokenizer" in row.notes})
+    if run.peaks and any(row.share for row in measured):
+        said.append(f"of peak: of what limits the stage, {text.clean(run.peaks)}.")
     said += run.remarks
     missing: dict[tuple[str, str, str], list[str]] = {}
     for row in run.rows:
@@ -204,6 +218,9 @@ def _cells(run: Run, row: Row) -> Cells:
         ("first_token_s", float, first_s),
         ("peak_bytes", int, row.peak_bytes),
         ("acceptance", float, row.acceptance),
+        ("bandwidth_utilization", float, row.share.bandwidth_utilization if row.share else None),
+        ("mfu", float, row.share.mfu if row.share else None),
+        ("bound", str, row.share.bound if row.share else None),
         ("digest", str, row.notes.get("digest")),
     )
 
