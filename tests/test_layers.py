@@ -169,7 +169,7 @@ LAYERS = {
         frozenset({"words", "edges", "monitor"}),
         frozenset({"psutil"}),
         inside=frozenset({"pynvml", "zeus_apple_silicon"}),
-        also=frozenset({"probe.energy", "probe.sensors"}),
+        also=frozenset({"probe.energy", "probe.sensors", "probe.thermometers"}),
     ),
     "report": Layer(
         frozenset({"report.*"}),

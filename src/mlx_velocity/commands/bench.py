@@ -15,7 +15,7 @@ from typing import Any
 
 from rich.console import Console
 
-from mlx_velocity import findings, installed, machine, quality, readings
+from mlx_velocity import findings, installed, machine, markers, quality, readings
 from mlx_velocity.bench import Model, Row, Run, Trial
 from mlx_velocity.commands.bench_roofline import ceilings, peaks_in_words, placed
 from mlx_velocity.commands.progress import BenchProgress
@@ -157,7 +157,8 @@ def _measure_model(
             model = Model(**answer["model"])
             while left:
                 doing = f"{left[0].name} was measured"
-                _measure_trial(worker, spec, model, left[0], options, rows, progress)
+                with markers.mark(f"{model.name} {left[0].name}", "case"):
+                    _measure_trial(worker, spec, model, left[0], options, rows, progress)
                 left.pop(0)
     except WorkerError as error:
         reason = f"the process ended while {doing}: {telling(error)}"

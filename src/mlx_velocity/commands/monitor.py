@@ -153,7 +153,7 @@ def _watch(
         sampling = sampler.Sampler(reads, options.interval_s, options.budget)
         writer.write([_header(options, sources), *(_note(text) for text in sources.missing)])
         for text in sources.missing:
-            said.print(f"[dim]monitor: {escape(text)}[/]", highlight=False)
+            said.print(f"[dim]monitor: {escape(text)}[/]", highlight=False, soft_wrap=True)
         taken = Taken(sampling, recording.Markers(marker_file), writer)
         began, (own, _) = time.monotonic(), sampler.core_seconds()
         until = began + options.seconds if options.seconds else None

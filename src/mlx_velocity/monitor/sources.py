@@ -17,7 +17,7 @@ import psutil
 from mlx_velocity import macos, state
 from mlx_velocity.monitor import nvidia
 from mlx_velocity.monitor.powermetrics import Powermetrics
-from mlx_velocity.probe import energy, sensors
+from mlx_velocity.probe import energy, sensors, thermometers
 
 Reading = dict[str, Any]
 Read = Callable[[], Reading]
@@ -51,10 +51,13 @@ class Sources:
         self._power(platform)
 
     def _heat(self, platform: str) -> None:
-        if sensors.temperature_c() is not None:
-            self.reads["heat"] = heat
-        elif platform != "darwin":
-            self.missing.append("no temperature of the processor: this system shows no sensor of it")
+        read = thermometers.macmon if platform == "darwin" else thermometers.processor
+        try:
+            read()
+        except thermometers.NoThermometer as reason:
+            self.missing.append(f"no temperature of the processor: {reason}")
+        else:
+            self.reads["heat"] = lambda: heat(read)
 
     def _power(self, platform: str) -> None:
         if platform == "darwin":
@@ -139,10 +142,12 @@ class Stalled:
         return {"memory_stall_share": round(min(1.0, max(0.0, stalled - last[0]) / (now - last[1])), 4)}
 
 
-def heat() -> Reading:
-    """Temperatures in °C by place."""
-    degrees = sensors.temperature_c()
-    return {} if degrees is None else {"temperature_c": {"cpu": degrees}}
+def heat(read: Callable[[], dict[str, float]]) -> Reading:
+    """Temperatures in °C by place; nothing where there is none at this moment."""
+    try:
+        return {"temperature_c": read()}
+    except thermometers.NoThermometer:
+        return {}
 
 
 class Watts:
