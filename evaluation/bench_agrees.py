@@ -31,7 +31,7 @@ from typing import Any
 
 from agree_with_mlx_lm import SHAPE, SPEC, Incomplete, output
 
-from mlx_velocity import interpreter, requirements
+from mlx_velocity import installed, requirements
 
 GOAL = 0.02
 """How far the ratio may be from 1."""
@@ -55,10 +55,8 @@ def main() -> int:
     """Measure, print, and return the exit code: 1 where the goal is missed in full mode, 4 where a side failed."""
     options = arguments()
     core = pin(options)
-    with (
-        tempfile.TemporaryDirectory(prefix="mlx-velocity-agree-") as place,
-        interpreter.of(options.python) as python,
-    ):
+    python = installed.here(options.python)
+    with tempfile.TemporaryDirectory(prefix="mlx-velocity-agree-") as place:
         variables = {**python.variables(), "HF_HUB_OFFLINE": "1"}
         try:
             model = options.model or Path(place) / options.spec

@@ -80,13 +80,13 @@ def test_a_full_step_trains_every_weight():
     )
 
 
-def test_a_full_step_takes_five_times_the_weights():
+def test_a_full_step_takes_five_times_the_weights(held):
     """Weights, gradients, two moments, and the new weights: what decides whether it is skipped."""
     work = training.Full(MODEL, TOKENS)
     peak = memory.of_runs(("a test", "full"), work)["peak"]
     if peak is None:
         pytest.skip("this mlx counts no memory on this device")
-    assert peak == pytest.approx(training.COPIES * models.weight_bytes(MODEL), rel=0.1)
+    assert peak - held == pytest.approx(training.COPIES * models.weight_bytes(MODEL), rel=0.1)
 
 
 def test_a_full_step_that_does_not_fit_is_skipped(monkeypatch):
@@ -114,7 +114,7 @@ def test_adapters_that_add_nothing_yet_leave_the_loss_alone():
     assert losses == pytest.approx([losses[0]] * 3, rel=1e-5)
 
 
-def test_checkpointing_changes_memory_and_nothing_else():
+def test_checkpointing_changes_memory_and_nothing_else(held):
     """The same loss and adapters as the plain step, a lower peak, and layers whose call is their own again."""
     ends, peaks = [], []
     for make in (lora.Step, training.Checkpointed):
@@ -129,7 +129,7 @@ def test_checkpointing_changes_memory_and_nothing_else():
         np.testing.assert_allclose(values, ends[1][1][path], atol=1e-6)
     if peaks[0] is None:
         pytest.skip("this mlx counts no memory on this device")
-    weights = models.weight_bytes(MODEL)
+    weights = models.weight_bytes(MODEL) + held
     assert peaks[1] - weights < 0.75 * (peaks[0] - weights)
 
 

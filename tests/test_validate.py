@@ -28,9 +28,10 @@ from mlx_velocity import (
     cli,
     comparison,
     comparisons,
+    findings,
     history,
     problems,
-    quality,
+    profiles,
     readings,
     records,
     scheduler,
@@ -441,7 +442,7 @@ def test_what_was_set_aside_is_passed_over(copy: Copy) -> None:
 
 NAMES = [
     "machine.json", "benchmarks.json", "releases.json", "eras.json", "asv.conf.json", "c0ffee00-env.json",
-    f"c0ffee00-env{readings.SUFFIX}", f"a{comparisons.SUFFIX}", "notes.txt",
+    f"c0ffee00-env{readings.SUFFIX}", f"a{comparisons.SUFFIX}", f"a{profiles.SUFFIX}", "notes.txt",
 ]  # fmt: skip
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
@@ -565,7 +566,7 @@ def test_every_schema(path: Path) -> None:
 
 def test_what_doctor_writes() -> None:
     """The JSON of `doctor` is as its schema says."""
-    finding = quality.Finding("swap", "warning", "2 GiB lie in swap", "restart")
+    finding = findings.Finding("swap", "warning", "2 GiB lie in swap", "restart")
     clock = {"repetitions": 15, "median_s": 0.02, "spread": 1.01, "drift": 1.0, "cpu_share": 1.0}
     text = doctor.document({"cores": 2}, clock, [finding], "fit with care")
     Draft202012Validator(schemas.load("doctor-output.schema.json")).validate(json.loads(text))
