@@ -424,7 +424,7 @@ def test_the_installed_python_looks_at_no_working_folder(
     """A module that lies in the folder that one is in, such as a temporary one, is not imported."""
     (tmp_path / "json.py").write_text("raise SystemExit('caught')", "utf-8")
     monkeypatch.chdir(tmp_path)
-    worker = workers.here({})
+    worker = workers.LocalWorker(installed.here(), {})
     try:
         assert worker.request({"op": "hello", "modules": {}, "cores": []}, 60)["ok"]
     finally:

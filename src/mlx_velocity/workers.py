@@ -13,7 +13,6 @@ from collections import deque
 from pathlib import Path
 from typing import Any, Protocol
 
-from mlx_velocity import installed
 from mlx_velocity.environments import without_folders
 
 LAST_LINES = 20
@@ -175,8 +174,3 @@ class LocalWorker:
         assert self._process.stderr is not None
         for line in self._process.stderr:
             self._stderr.append(line.decode("utf-8", "replace").rstrip())
-
-
-def here(variables: dict[str, str], python: Path | None = None) -> Worker:
-    """A worker in the Python that runs this, or in another one, with whatever mlx is installed there."""
-    return LocalWorker(installed.here(python=python), variables)
