@@ -64,6 +64,7 @@ LAYERS = {
                 "records",
                 "regions",
                 "run_report",
+                "series",
                 "units",
             }
         ),
