@@ -88,6 +88,9 @@ def arguments() -> argparse.Namespace:
     parser.add_argument(
         "--python", type=Path, help="interpreter or virtual environment whose MLX both sides measure"
     )
+    parser.add_argument(
+        "--backend", default="auto", help="cpu, metal or cuda: what that Python's MLX computes on"
+    )
     parser.add_argument("-p", "--prompt-tokens", type=int, default=512)
     parser.add_argument("-n", "--generation-tokens", type=int, default=128)
     parser.add_argument(
@@ -109,7 +112,7 @@ def arguments() -> argparse.Namespace:
 
 def pin(options: argparse.Namespace) -> int | None:
     """Pin this process and all that it starts to one core where mlx computes on a CPU; choose the model's size."""
-    on_cpu = requirements.backend_here("auto") == "cpu"
+    on_cpu = requirements.backend_here(options.backend) == "cpu"
     options.spec = options.spec or (SPEC if on_cpu else "llama-3.2-1b-bfloat16")
     if not on_cpu or not hasattr(os, "sched_setaffinity"):
         return None
