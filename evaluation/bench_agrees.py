@@ -1,10 +1,12 @@
 """Does `mlx-velocity bench` agree with `mlx_lm.benchmark` on the same model folder?
 
-Shows: prefill and decode tokens/s as both commands print them, as a user runs them, and their ratio.
-Goal: within 2 %.
+Shows: prefill and decode tokens/s of both, turn about, and their ratio. Goal: within 2 %.
 
-How: both commands run as processes and take turns (ours, theirs, theirs, ours, and again); on a CPU all
-are pinned to one core. The medians of their medians are compared. Like is compared with like:
+How: a worker of `bench` and a process of `python -m mlx_lm.benchmark` are alive at once and take turns: a trial of
+theirs, then samples of ours while theirs is stopped (SIGSTOP in the second that its own option `--delay` waits before each
+trial), and so on. Each turn of ours is held against the trials of theirs before and after it, so that whatever slows a
+shared machine for longer than a turn cancels. Several launches of each, since a process biases all that it
+measures. On a CPU all are pinned to one core. Like is compared with like:
 
 prefill: `pp512` is the time from the ids of a prompt to its first token through generate_step, which is
     what `prompt_tps` is made from: same call, prompt length and prefill_step_size.
@@ -20,26 +22,34 @@ It needs no network: the model is a folder with random weights, written here, or
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import json
+import math
 import os
 import re
+import signal
+import subprocess
 import sys
 import tempfile
+import time
 from pathlib import Path
 from statistics import median
 from typing import Any
 
 from agree_with_mlx_lm import SHAPE, SPEC, Incomplete, output
 
-from mlx_velocity import installed, requirements
+from mlx_velocity import installed, requirements, stats
+from mlx_velocity.bench import Trial
+from mlx_velocity.workers import LocalWorker, WorkerError
 
 GOAL = 0.02
 """How far the ratio may be from 1."""
-QUIET = 0.9
-"""Share of its core that each pinned process must have got for the numbers to mean much."""
 STAGES = ("prefill", "decode")
 STEP_SIZE = 2048
 """Both sides' prefill_step_size."""
+DELAY_S = 1
+"""Theirs waits so long before a trial, in which it is stopped; ours computes for at least as long."""
+LIMIT_S = 1800.0
 WRITE = """
 import json, sys
 from pathlib import Path
@@ -55,20 +65,24 @@ def main() -> int:
     """Measure, print, and return the exit code: 1 where the goal is missed in full mode, 4 where a side failed."""
     options = arguments()
     core = pin(options)
-    python = installed.here(options.python)
+    python = installed.here(options.python, options.backend)
+    launches: list[list[tuple[Rates, Rates]]] = []
     with tempfile.TemporaryDirectory(prefix="mlx-velocity-agree-") as place:
         variables = {**python.variables(), "HF_HUB_OFFLINE": "1"}
         try:
             model = options.model or Path(place) / options.spec
             if options.model is None:
-                output(
-                    [str(python.python), "-c", WRITE, options.spec, str(model), json.dumps(SHAPE)], variables
-                )
-            pairs, versions = interleaved(model, options, str(python.python), variables)
-        except Incomplete as error:
+                command = [str(python.python), "-c", WRITE, options.spec, str(model), json.dumps(SHAPE)]
+                output(command, variables)
+            for number in range(options.launches):
+                turns, versions = alternate(model.absolute(), options, python)
+                launches.append(turns)
+                told = ", ".join(f"{stage} {ratio(turns, stage).value:.4f}" for stage in STAGES)
+                print(f"  launch {number + 1} of {options.launches}: ours / theirs, {told}", flush=True)
+        except (Incomplete, WorkerError) as error:
             print(f"bench_agrees: {error}", file=sys.stderr)
             return 4
-    report = summary(pairs, versions, options, core)
+    report = summary(launches, versions, options, core)
     show(report)
     if options.json:
         options.json.write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
@@ -93,19 +107,17 @@ def arguments() -> argparse.Namespace:
     )
     parser.add_argument("-p", "--prompt-tokens", type=int, default=512)
     parser.add_argument("-n", "--generation-tokens", type=int, default=128)
-    parser.add_argument(
-        "--samples", type=int, default=5, help="samples of ours, trials of theirs per process"
-    )
-    parser.add_argument("--blocks", type=int, default=4, help="a block is ours, theirs, theirs, ours")
-    parser.add_argument("--quick", action="store_true", help="one block of a tiny model; judges nothing")
+    parser.add_argument("--trials", type=int, default=12, help="trials of theirs per launch")
+    parser.add_argument("--launches", type=int, default=4, help="times that both processes are started")
+    parser.add_argument("--quick", action="store_true", help="a short launch of a tiny model; judges nothing")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write what was found as JSON")
     options = parser.parse_args()
     if options.quick:
-        options.prompt_tokens, options.generation_tokens, options.samples, options.blocks = 64, 16, 2, 1
+        options.prompt_tokens, options.generation_tokens, options.trials, options.launches = 64, 16, 4, 1
         options.spec = options.spec or "tiny-float32"
-    if min(options.prompt_tokens - 1, options.generation_tokens, options.samples, options.blocks) < 1:
+    if min(options.prompt_tokens - 1, options.generation_tokens, options.trials - 3, options.launches) < 1:
         parser.error(
-            "a prompt needs at least two tokens, an answer one token, a process one sample, a run one block"
+            "a prompt needs at least two tokens, an answer one token, a launch four trials, a run one launch"
         )
     return options
 
@@ -121,72 +133,115 @@ def pin(options: argparse.Namespace) -> int | None:
     return core
 
 
-def interleaved(
-    model: Path, options: argparse.Namespace, python: str, variables: dict[str, str]
+def alternate(
+    model: Path, options: argparse.Namespace, python: installed.Installed
 ) -> tuple[list[tuple[Rates, Rates]], dict[str, str]]:
-    """Tokens per second of both sides, a pair for each two processes that ran side by side; and the versions."""
-    pairs: list[tuple[Rates, Rates]] = []
-    versions: dict[str, str] = {}
-    for number in range(2 * options.blocks):
-        sides: dict[str, Rates] = {}
-        for side in ("ours", "theirs") if number % 2 == 0 else ("theirs", "ours"):
-            if side == "ours":
-                sides[side], versions = measure_ours(model, options, python)
-            else:
-                sides[side] = measure_theirs(model, options, python, variables)
-        pairs.append((sides["ours"], sides["theirs"]))
-        text = ", ".join(
-            f"{stage} {sides['ours'][stage]:.1f} and {sides['theirs'][stage]:.1f} tokens/s"
-            for stage in STAGES
-        )
-        print(f"  pair {number + 1} of {2 * options.blocks}: ours and theirs, {text}", flush=True)
-    return pairs, versions
+    """Tokens per second of each turn of ours and of the trials of theirs around it; and the versions."""
+    worker = LocalWorker(python, {"HF_HUB_OFFLINE": "1"})
+    try:
+        versions = ready(worker, model, options)
+        theirs = subprocess.Popen(
+            command_of_theirs(model, options, python), env={**python.variables(), "HF_HUB_OFFLINE": "1"},
+            stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        )  # fmt: skip
+        try:
+            before, turns = next_trial(theirs, options), []
+            for _ in range(options.trials - 1):
+                theirs.send_signal(signal.SIGSTOP)
+                ours = our_turn(worker, model, options)
+                theirs.send_signal(signal.SIGCONT)
+                after = next_trial(theirs, options)
+                turns.append((ours, {stage: math.sqrt(before[stage] * after[stage]) for stage in STAGES}))
+                before = after
+        finally:
+            theirs.kill()
+            theirs.communicate()
+    finally:
+        worker.close()
+    return turns, versions
 
 
-def measure_ours(model: Path, options: argparse.Namespace, python: str) -> tuple[Rates, dict[str, str]]:
-    """Median tokens per second of one call of `mlx-velocity bench`, and the versions that it measured."""
-    depth = options.prompt_tokens - 2
-    command = [sys.executable, "-m", "mlx_velocity", "bench", f"path:{model}", "--python", python]
-    command += ["-p", str(options.prompt_tokens), "-n", str(options.generation_tokens), "-d", f"0,{depth}"]
-    command += ["-r", str(options.samples), "-o", "json", "--quiet"]
-    text, share = output(command, {**os.environ, "HF_HUB_OFFLINE": "1"})
-    run = json.loads(text)
-    tests = {row["test"]: row for row in run["rows"]}
-    at_depth = f"@d{depth}" if depth else ""
-    names = {"prefill": f"pp{options.prompt_tokens}", "decode": f"tg{options.generation_tokens}{at_depth}"}
-    rates = {}
-    for stage, name in names.items():
-        row = tests.get(name, {"samples": [], "reason": "it is missing"})
-        if not row["samples"]:
-            raise Incomplete(f"mlx-velocity bench has no {name}: {row['reason']}")
-        rates[stage] = median(row["trial"]["tokens"] / seconds for seconds in row["samples"])
-    return {**rates, "cpu_share": share}, run["modules"]
+def ready(worker: LocalWorker, model: Path, options: argparse.Namespace) -> dict[str, str]:
+    """Load the model on our side and warm both stages up; returns the versions that are measured."""
+    named = {"models": [f"path:{model}"], "dtypes": [], "draft": ""}
+    plan = asked(worker, {"do": "plan", **named}, "modules")
+    asked(worker, {"do": "load", "model": f"path:{model}"}, "model")
+    for stage in STAGES:
+        asked(worker, sample_of(stage, model, options, warm=True), "seconds")
+    return dict(plan["modules"])
 
 
-def measure_theirs(model: Path, options: argparse.Namespace, python: str, variables: dict[str, str]) -> Rates:
-    """Median tokens per second of the trials of one process of `mlx_lm.benchmark`."""
-    made = options.generation_tokens
-    command = [python, "-m", "mlx_lm.benchmark", "--model", str(model)]
-    command += ["--prompt-tokens", str(options.prompt_tokens), "--generation-tokens", str(made + 1)]
-    command += ["--prefill-step-size", str(STEP_SIZE), "--num-trials", str(options.samples)]
-    text, share = output(command, variables)
-    trials = re.findall(r"^Trial +\d+: +prompt_tps=([\d.]+), generation_tps=([\d.]+)", text, re.MULTILINE)
-    if len(trials) != options.samples:
-        raise Incomplete(
-            f"mlx_lm.benchmark printed {len(trials)} trials instead of {options.samples}:\n{text}"
-        )
-    return {
-        "prefill": median(float(prefill) for prefill, _ in trials),
-        "decode": median(float(decode) for _, decode in trials) * made / (made + 1),
-        "cpu_share": share,
-    }
+def sample_of(stage: str, model: Path, options: argparse.Namespace, warm: bool = False) -> dict[str, Any]:
+    """The message that takes a sample of a stage, as `bench` sends it."""
+    depth = options.prompt_tokens - 2 if stage == "decode" else 0
+    trial = Trial(stage, tokens(stage, options), depth)  # type: ignore[arg-type]
+    named = {"model": f"path:{model}", "trial": dataclasses.asdict(trial), "text": ""}
+    return {"do": "sample", "warm": warm, **named}
+
+
+def tokens(stage: str, options: argparse.Namespace) -> int:
+    """Tokens that a sample of a stage handles."""
+    return int(options.prompt_tokens if stage == "prefill" else options.generation_tokens)
+
+
+def asked(worker: LocalWorker, message: dict[str, Any], key: str) -> dict[str, Any]:
+    """The worker's answer, which has `key`; raises Incomplete with the reason where it has not."""
+    answer = worker.request({"op": "bench", **message}, LIMIT_S)
+    if key not in answer:
+        raise Incomplete(f"mlx-velocity bench can't measure: {answer}")
+    return answer
+
+
+def our_turn(worker: LocalWorker, model: Path, options: argparse.Namespace) -> Rates:
+    """Median tokens per second of the samples of each stage that fit into a turn."""
+    taken: dict[str, list[float]] = {stage: [] for stage in STAGES}
+    began = time.monotonic()
+    while not taken["decode"] or time.monotonic() - began < DELAY_S:
+        for stage in STAGES:
+            answer = asked(worker, sample_of(stage, model, options), "seconds")
+            taken[stage].append(tokens(stage, options) / float(answer["seconds"]))
+    return {stage: median(rates) for stage, rates in taken.items()}
+
+
+def command_of_theirs(model: Path, options: argparse.Namespace, python: installed.Installed) -> list[str]:
+    """mlx_lm's own command, as a user calls it."""
+    command = [str(python.python), "-m", "mlx_lm.benchmark", "--model", str(model), "--delay", str(DELAY_S)]
+    command += ["--prompt-tokens", str(options.prompt_tokens), "--prefill-step-size", str(STEP_SIZE)]
+    command += [
+        "--generation-tokens",
+        str(options.generation_tokens + 1),
+        "--num-trials",
+        str(options.trials),
+    ]
+    return command
+
+
+def next_trial(theirs: subprocess.Popen[str], options: argparse.Namespace) -> Rates:
+    """Tokens per second of the next trial that it prints; raises Incomplete where it ends instead."""
+    assert theirs.stdout is not None
+    for line in theirs.stdout:
+        if found := re.match(r"Trial +\d+: +prompt_tps=([\d.]+), generation_tps=([\d.]+)", line):
+            made = options.generation_tokens
+            return {"prefill": float(found[1]), "decode": float(found[2]) * made / (made + 1)}
+    _, said = theirs.communicate()
+    raise Incomplete(
+        f"mlx_lm.benchmark ended with {theirs.returncode}:\n" + "\n".join(said.splitlines()[-20:])
+    )
+
+
+def ratio(turns: list[tuple[Rates, Rates]], stage: str) -> stats.Ratio:
+    """Ours / theirs with its interval, from turns side by side."""
+    return stats.location([math.log(ours[stage] / theirs[stage]) for ours, theirs in turns]).ratio(0.95)
 
 
 def summary(
-    pairs: list[tuple[Rates, Rates]], versions: dict[str, str], options: argparse.Namespace, core: int | None
+    launches: list[list[tuple[Rates, Rates]]],
+    versions: dict[str, str],
+    options: argparse.Namespace,
+    core: int | None,
 ) -> dict[str, Any]:
     """All that is printed."""
-    stages = {stage: compared(pairs, stage) for stage in STAGES}
+    stages = {stage: compared(launches, stage) for stage in STAGES}
     return {
         "quick": options.quick,
         "versions": versions,
@@ -195,24 +250,24 @@ def summary(
         "load_1m": os.getloadavg()[0] if hasattr(os, "getloadavg") else None,
         "prompt_tokens": options.prompt_tokens,
         "decoded_tokens": options.generation_tokens,
-        "processes_per_side": len(pairs),
-        "samples_per_process": options.samples,
+        "launches": len(launches),
+        "turns": sum(map(len, launches)),
         "stages": stages,
-        # Of theirs alone: ours is two processes, one of which waits.
-        "least_cpu_share": min(theirs["cpu_share"] for _, theirs in pairs),
         "goal": GOAL,
         "met": all(abs(stage["ratio"] - 1) <= GOAL for stage in stages.values()),
     }
 
 
-def compared(pairs: list[tuple[Rates, Rates]], stage: str) -> dict[str, Any]:
-    """The medians of both sides over their processes, and the ratio."""
-    ours, theirs = median(pair[0][stage] for pair in pairs), median(pair[1][stage] for pair in pairs)
+def compared(launches: list[list[tuple[Rates, Rates]]], stage: str) -> dict[str, Any]:
+    """The medians of both sides over all turns, and the ratio: the median over turns of ours to theirs."""
+    turns = [turn for launch in launches for turn in launch]
+    interval = ratio(turns, stage)
     return {
-        "ours_tokens_per_s": ours,
-        "theirs_tokens_per_s": theirs,
-        "ratio": ours / theirs,
-        "ratios_of_pairs": [pair[0][stage] / pair[1][stage] for pair in pairs],
+        "ours_tokens_per_s": median(ours[stage] for ours, _ in turns),
+        "theirs_tokens_per_s": median(theirs[stage] for _, theirs in turns),
+        "ratio": median(ours[stage] / theirs[stage] for ours, theirs in turns),
+        "interval": [interval.low, interval.high],
+        "ratios_of_launches": [ratio(launch, stage).value for launch in launches],
     }
 
 
@@ -222,18 +277,15 @@ def show(report: dict[str, Any]) -> None:
     versions = ", ".join(f"{name} {number}" for name, number in report["versions"].items())
     print(
         f"\n{report['model']}, {versions}, {where}, {report['prompt_tokens']} prompt tokens, "
-        f"{report['decoded_tokens']} decoded, {report['processes_per_side']} processes a side "
-        f"with {report['samples_per_process']} samples each"
+        f"{report['decoded_tokens']} decoded, {report['turns']} turns in {report['launches']} launches"
     )
-    print(f"{'':10}{'ours':>12}{'mlx_lm':>12}{'ratio':>9}   pairs from … to")
+    print(f"{'':10}{'ours':>12}{'mlx_lm':>12}{'ratio':>9}   95 % interval     launches from … to")
     for name, row in report["stages"].items():
-        spread = row["ratios_of_pairs"]
-        rates = f"{row['ours_tokens_per_s']:12.1f}{row['theirs_tokens_per_s']:12.1f}{row['ratio']:9.4f}"
-        print(f"{name:10}{rates}   {min(spread):.4f} … {max(spread):.4f}")
-    if report["core"] is not None and report["least_cpu_share"] < QUIET:
-        print(
-            f"DISTURBED: a process got {report['least_cpu_share']:.0%} of its core; run again on a quiet machine"
-        )
+        low, high = row["interval"]
+        spread = row["ratios_of_launches"]
+        print(f"{name:10}{row['ours_tokens_per_s']:12.1f}{row['theirs_tokens_per_s']:12.1f}{row['ratio']:9.4f}   "
+              f"{low:.4f} … {high:.4f}   {min(spread):.4f} … {max(spread):.4f}")  # fmt: skip
+    print("tokens/s: medians of turns; ratio: median over turns, each beside the trials before and after it")
     verdict = "not judged in quick mode" if report["quick"] else "met" if report["met"] else "not met"
     print(f"goal: prefill and decode within {GOAL:.0%}: {verdict}")
 
