@@ -58,6 +58,7 @@ LAYERS = {
                 "breakdown",
                 "comparison",
                 "errors",
+                "history_report",
                 "markers",
                 "metrics",
                 "problems",
@@ -110,6 +111,7 @@ LAYERS = {
     "edges": Layer(
         frozenset(
             {
+                "archive",
                 "asv_plugin",
                 "cases",
                 "comparisons",
@@ -120,6 +122,7 @@ LAYERS = {
                 "profiles",
                 "macos",
                 "readings",
+                "regressions",
                 "releases",
                 "requirements",
                 "results",
@@ -157,8 +160,10 @@ LAYERS = {
         frozenset(
             {
                 "changes",
+                "chronicle",
                 "reporting",
                 "shares",
+                "stored_series",
             }
         ),
         frozenset({"words", "maths", "edges", "views"}),

@@ -90,21 +90,30 @@ def _ratio(case: records.Case, base: list[float], head: list[float]) -> stats.Ra
 
 
 def tokens_of(case: records.Case, benchmark: dict[str, Any]) -> int | None:
+    """Tokens a call of a case handles."""
+    return tokens_at(case.params, case.unit, benchmark)
+
+
+def tokens_at(params: tuple[str, ...], unit: str, benchmark: dict[str, Any]) -> int | None:
     """Tokens a call handles: the attribute `tokens_per_call`, or the parameter `tokens` of a timed case."""
-    if case.unit != metrics.SECONDS.unit:
+    if unit != metrics.SECONDS.unit:
         return None
     if "tokens_per_call" in benchmark:
         return int(benchmark["tokens_per_call"])
     if benchmark.get("tokens_from") in benchmark["param_names"]:
-        return int(case.params[benchmark["param_names"].index(benchmark["tokens_from"])])
+        return int(params[benchmark["param_names"].index(benchmark["tokens_from"])])
     return None
 
 
 def fittest(stored: results.CommitResults, case: records.Case) -> list[records.Measurement]:
     """The undisturbed launches of a case where there are two, else all of them."""
-    measured = [r for r in stored.stored if isinstance(r, records.Measurement) and results.belongs(r, case)]
-    fit = [item for item in measured if not disturbed(item)]
-    return fit if len(fit) > 1 else measured
+    return fit([r for r in stored.stored if isinstance(r, records.Measurement) and results.belongs(r, case)])
+
+
+def fit(measured: list[records.Measurement]) -> list[records.Measurement]:
+    """Of the launches of one case the undisturbed ones where there are two, else all."""
+    quiet = [item for item in measured if not disturbed(item)]
+    return quiet if len(quiet) > 1 else measured
 
 
 def disturbed(measured: records.Measurement) -> bool:

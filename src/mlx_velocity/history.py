@@ -7,6 +7,7 @@ import re
 import sys
 from collections.abc import Iterable
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -57,6 +58,43 @@ def select(repo_path: str, spec: str, branches: Iterable[str], measured: Iterabl
             f"the range '{spec}' names no commit", "try ALL, NEW, a tag, or OLD..NEW with OLD the older one"
         )
     return commits
+
+
+def line(repo_path: str, branch: str | None) -> list[Commit]:
+    """The commits of a branch in the order of the graph, oldest first, along first parents.
+
+    None is what is checked out. Raises InputError where there is no such branch.
+    """
+    with open_git(repo_path) as repo:
+        return _of_branches(repo, [branch or ""])[::-1]
+
+
+def place_since(repo_path: str, commits: list[Commit], since: str) -> int:
+    """Where in a line (oldest first) that begins which came behind a commit, tag or branch, or with a date.
+
+    A date is 2026-01-31, 2026-01 or 2026, in UTC. Single wrong dates do no harm: the place is the one that the fewest
+    dates contradict. Raises InputError where `since` is neither a date nor a commit of the line.
+    """
+    if day := re.fullmatch(r"(\d{4})(?:-(\d\d))?(?:-(\d\d))?", since):
+        try:
+            start = datetime(int(day[1]), int(day[2] or 1), int(day[3] or 1), tzinfo=UTC).timestamp()
+        except ValueError as error:
+            raise InputError(f"'{since}' is no date: {error}", "write 2026-01-31 or 2026-01") from error
+        wrong = least = sum(commit.date_s >= start for commit in commits)
+        # All in front of the place should be older, all behind it not.
+        place = len(commits)
+        for number in range(len(commits) - 1, -1, -1):
+            wrong += 1 if commits[number].date_s < start else -1
+            place, least = (number, wrong) if wrong <= least else (place, least)
+        return place
+    wanted = one(repo_path, since).hash
+    for number, commit in enumerate(commits):
+        if commit.hash == wanted:
+            return number + 1
+    raise InputError(
+        f"{wanted[:8]} ('{since}') is not on the branch whose history this is",
+        "name a commit of that branch, or a date such as 2026-01-31",
+    )
 
 
 def one(repo_path: str, name: str) -> Commit:

@@ -102,6 +102,11 @@ class CommitResults:
         """Our readings beside it."""
         return self.path.with_name(self.path.name.removesuffix(".json") + readings.SUFFIX)
 
+    @property
+    def fields(self) -> dict[str, str]:
+        """The machine's fields, the Python and the pins as asv's file has them; as given where there is none."""
+        return {key: str(value) for key, value in self._asv.params.items()}
+
     def settled(self, case: records.Case) -> bool:
         """Whether a case failed, was skipped, or can't be measured here at all: it is not tried again."""
         for item in self.stored:

@@ -37,13 +37,32 @@ def ratio(base: Sequence[float], head: Sequence[float], confidence: float) -> Ra
     if len(base) < 2 or len(head) < 2 or min(*base, *head) <= 0:
         return None
     logs = [[math.log(value) for value in side] for side in (base, head)]
-    means = [statistics.fmean(side) for side in logs]
-    parts = [statistics.variance(side) / len(side) for side in logs]
-    difference, error = means[1] - means[0], math.sqrt(sum(parts))
+    before, after = (
+        Side(statistics.fmean(side), math.sqrt(statistics.variance(side) / len(side)), len(side))
+        for side in logs
+    )
+    return welch(before, after, confidence)
+
+
+@dataclass(frozen=True)
+class Side:
+    """What is left of some launches: the mean of their logarithms, its standard error, and how many there are."""
+
+    mean: float
+    error: float
+    launches: int
+
+
+def welch(base: Side, head: Side, confidence: float) -> Ratio:
+    """Welch's interval (1947) of the ratio head / base; each side has at least two launches."""
+    parts, sides = (base.error**2, head.error**2), (base, head)
+    difference, error = head.mean - base.mean, math.sqrt(sum(parts))
     if error == 0:
         value = math.exp(difference)
         return Ratio(value, value, value, confidence)
-    freedom = sum(parts) ** 2 / sum(part**2 / (len(side) - 1) for part, side in zip(parts, logs, strict=True))
+    freedom = sum(parts) ** 2 / sum(
+        part**2 / (side.launches - 1) for part, side in zip(parts, sides, strict=True)
+    )
     reach = float(student.ppf((1 + confidence) / 2, freedom)) * error
     return Ratio(_exp(difference), _exp(difference - reach), _exp(difference + reach), confidence)
 

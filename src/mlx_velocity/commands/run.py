@@ -62,7 +62,7 @@ def run(track: tracks.Track, options: RunOptions, console: Console) -> scheduler
             for case in cases:
                 console.print(escape(case.label), highlight=False)
             return scheduler.Summary()
-        description = _keep_machine(folder, description)
+        description = keep_machine(folder, description)
         plans = []
         for commit in commits:
             stored = open_results(track, commit, folder, description, backend)
@@ -151,7 +151,7 @@ def _commits(track: tracks.Track, repo_path: str, options: RunOptions, folder: P
     return commits
 
 
-def _keep_machine(folder: Path, description: dict[str, str | int]) -> dict[str, str | int]:
+def keep_machine(folder: Path, description: dict[str, str | int]) -> dict[str, str | int]:
     """The stored description of this machine, written the first time.
 
     What is stored counts: a byte of memory more or less would start another series. Raises

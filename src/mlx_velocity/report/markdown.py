@@ -50,7 +50,7 @@ def comparison(comparison: Comparison) -> str:
         table, room = _case_table(unchanged, room)
         doubtful = sum(bool(case.warnings) for case in unchanged)
         title = f"{len(unchanged):,} unchanged" + (f", {doubtful:,} with a remark" if doubtful else "")
-        parts.append(_folded(title, "\n\n".join([table, *remarks])))
+        parts.append(folded(title, "\n\n".join([table, *remarks])))
     return "\n\n".join([*parts, circumstances]) + "\n"
 
 
@@ -132,7 +132,7 @@ def _circumstances(comparison: Comparison) -> str:
     rows, left_out = _fitting(_versions(header.base, header.head), room // 2)
     table = table_of([("", "left"), ("base", "left"), ("head", "left")], rows)
     rest = f"\n\n{units.count(left_out, 'row')} left out." if left_out else ""
-    return _folded(
+    return folded(
         "How it was measured, and what the verdicts promise", "\n".join(lines) + f"\n\n{table}{rest}"
     )
 
@@ -165,7 +165,8 @@ def _again(header: Header) -> str:
     return shlex.join([*words, "--track", header.track, "--machine", header.machine])
 
 
-def _folded(title: str, body: str) -> str:
+def folded(title: str, body: str) -> str:
+    """A part that opens on a click; the title is HTML."""
     # GitHub reads Markdown inside HTML only behind an empty line.
     return f"<details><summary>{title}</summary>\n\n{body.strip()}\n\n</details>"
 

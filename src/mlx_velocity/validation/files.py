@@ -11,7 +11,17 @@ from typing import Any
 from asv import util
 from asv.util import UserError
 
-from mlx_velocity import breakdown, comparison, comparisons, profiles, readings, records, releases, tracks
+from mlx_velocity import (
+    breakdown,
+    comparison,
+    comparisons,
+    profiles,
+    readings,
+    records,
+    regressions,
+    releases,
+    tracks,
+)
 from mlx_velocity.errors import VelocityError
 from mlx_velocity.problems import Problem
 from mlx_velocity.validation import parse
@@ -53,6 +63,7 @@ def kind_of(path: Path) -> str:
         return "profile"
     whole = {
         "machine.json": "machine", "benchmarks.json": "benchmarks", "releases.json": "releases", "eras.json": "eras",
+        regressions.NAME: "regressions",
     }  # fmt: skip
     if name in whole:
         return whole[name]
@@ -276,6 +287,12 @@ def _profile(stored: Stored) -> None:
         stored.say("it holds no launches", advice)
 
 
+def _regressions(stored: Stored) -> None:
+    stored.data = list(
+        _records(stored, regressions.parse, "mend or remove that line, then: mlx-velocity history")
+    )
+
+
 CHECKS: dict[str, Callable[[Stored], None]] = {
     "benchmarks": _benchmarks,
     "comparison": _comparison,
@@ -284,6 +301,7 @@ CHECKS: dict[str, Callable[[Stored], None]] = {
     "machine": _machine,
     "profile": _profile,
     "readings": _readings,
+    "regressions": _regressions,
     "releases": _releases,
     "result": _result,
 }
