@@ -8,7 +8,6 @@ import math
 import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 
 from mlx_velocity import changepoints, changes, history, records, regressions, stats
 from mlx_velocity.history_report import Border, CaseHistory, Shift, State
@@ -40,8 +39,7 @@ class Line:
     def commit(self, commit_hash: str) -> Commit:
         """A commit as a reader sees it."""
         found = self.commits[self.place[commit_hash]]
-        date = datetime.fromtimestamp(found.date_s, UTC).strftime("%Y-%m-%d")
-        return Commit(found.hash, found.subject, list(found.tags), date)
+        return Commit(found.hash, found.subject, list(found.tags), found.day)
 
 
 def cases(

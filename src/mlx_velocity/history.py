@@ -31,6 +31,11 @@ class Commit:
         """The first eight characters."""
         return self.hash[:8]
 
+    @property
+    def day(self) -> str:
+        """The date in UTC, `2026-01-31`."""
+        return datetime.fromtimestamp(self.date_s, UTC).strftime("%Y-%m-%d")
+
 
 def select(repo_path: str, spec: str, branches: Iterable[str], measured: Iterable[str]) -> list[Commit]:
     """The commits that a range names, newest first.

@@ -138,13 +138,13 @@ def add_to(app: typer.Typer, console: Console) -> None:
         wanted: str, state: Any, because: str, fixed_by: str | None, branch: str | None, *where: Any
     ) -> None:
         from mlx_velocity.commands import history as command
-        from mlx_velocity.report import history as written
+        from mlx_velocity.report import history_words as words
 
         loaded = _track(*where)
         case, shift = command.decide(loaded, wanted, state, because, fixed_by, branch)
         console.print(
-            f"{shift.id} is {state} now (it was {shift.state}): {escape(written.change(case, shift))} in {escape(case.label)} on "
-            f"{escape(case.machine)}, with {escape(written.described(shift.commit))}. Commit "
+            f"{shift.id} is {state} now (it was {shift.state}): {escape(words.change(case, shift))} in {escape(case.label)} on "
+            f"{escape(case.machine)}, with {escape(words.described(shift.commit))}. Commit "
             f"results/{escape(loaded.name)}/regressions.jsonl.",
             highlight=False,
         )

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 
 from rich.console import Console
@@ -124,5 +123,4 @@ def _before(commit: str, measured: list[str]) -> str | None:
 
 
 def _commit(commit: history.Commit) -> run_report.Commit:
-    date = datetime.fromtimestamp(commit.date_s, UTC).strftime("%Y-%m-%d")
-    return run_report.Commit(commit.hash, commit.subject, list(commit.tags), date)
+    return run_report.Commit(commit.hash, commit.subject, list(commit.tags), commit.day)

@@ -6,8 +6,9 @@ from collections.abc import Iterator, Sequence
 
 from mlx_velocity import units
 from mlx_velocity.history_report import CaseHistory, HistoryReport, MachineHistory, Shift
-from mlx_velocity.report import history as said
+from mlx_velocity.report import history_words as said
 from mlx_velocity.report import sparkline
+from mlx_velocity.report.history import WIDTH
 from mlx_velocity.report.markdown import code, escape, folded, row_of, table_of
 
 SECTIONS = {
@@ -144,7 +145,7 @@ def _cases(machine: MachineHistory) -> str:
 
 def _case(case: CaseHistory) -> Iterator[str]:
     yield code(case.label)
-    yield sparkline.line(case, said.WIDTH).plain
+    yield sparkline.line(case, WIDTH).plain
     yield escape(units.quantity(case.now, case.unit)) if case.now is not None else "–"
     yield said.rate(case, case.now).removesuffix(" tokens/s") if case.now is not None else ""
     yield f"{len(case.shown):,}" if case.shown else ""

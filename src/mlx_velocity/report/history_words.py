@@ -1,0 +1,138 @@
+"""What is said of a history in words, on a terminal as in a report. Nothing is computed or decided here."""
+
+from __future__ import annotations
+
+import math
+import shlex
+from collections.abc import Iterator, Sequence
+
+from mlx_velocity import units
+from mlx_velocity.history_report import CaseHistory, HistoryReport, MachineHistory, Shift
+from mlx_velocity.report import text
+from mlx_velocity.run_report import Commit
+from mlx_velocity.series import Gap
+
+LISTED = 5
+"""Commits, gaps and files that are named; the others are counted."""
+SMALLEST = 0.0005
+"""A smaller share would read as `0.0 %`."""
+DEFAULT_TRACK = "releases"
+"""Needs no --track in a checkout of this suite."""
+
+
+def explained(shift: Shift) -> Iterator[str]:
+    """What is known of a change beside its size: where it may lie, what else changed, and why its state is so."""
+    if shift.suspects > 1:
+        yield f"one of the {shift.suspects:,} commits behind {described(shift.good)} up to {described(shift.bad)}:"
+        yield from (f"  {described(commit)}" for commit in shift.suspected[:LISTED])
+        if shift.suspects > LISTED:
+            yield f"  and {shift.suspects - LISTED:,} more"
+    else:
+        yield f"the commit before it, {described(shift.good)}, is of the old level"
+    if shift.packages:
+        more = f" and {len(shift.packages) - LISTED:,} more" if len(shift.packages) > LISTED else ""
+        yield f"packages: {', '.join(shift.packages[:LISTED])}{more}"
+    if shift.reason:
+        yield f"because: {shift.reason}"
+    if shift.fixed_by:
+        yield f"fixed by {described(shift.fixed_by)}"
+    if shift.note:
+        yield shift.note
+
+
+def commands(told: HistoryReport, case: CaseHistory, shift: Shift) -> Iterator[str]:
+    """What a reader may do about a change, each with the command that does it."""
+    track = [] if told.track == DEFAULT_TRACK else ["--track", told.track]
+    case_pattern = f"^{pattern(case.label)}$"
+    if shift.state == "unconfirmed":
+        yield f"confirm it: {_command('history', case_pattern, '--confirm', *track)}"
+    elif shift.suspects > 1:
+        ends = (name_of(shift.good), name_of(shift.bad))
+        yield f"find it: {_command('bisect', *ends, '--case', case.label, *track)}"
+    elif shift.state in ("open", "improved"):
+        ends = (name_of(shift.good), name_of(shift.bad))
+        yield f"see it again: {_command('compare', *ends, '--bench', case_pattern, *track)}"
+    if shift.state == "open":
+        yield f'accept it: {_command("history", "accept", shift.id, *track)} --because "…"'
+
+
+def pattern(label: str) -> str:
+    """A regular expression for a label, to be read: a dot for whatever means something else there."""
+    return "".join("." if sign in r"\^$*+?{}[]|()'`" else sign for sign in text.clean(label))
+
+
+def _command(*words: str) -> str:
+    return shlex.join(["mlx-velocity", *(text.clean(word) for word in words)])
+
+
+def border(case: CaseHistory, number: int) -> str:
+    """Where something else than the commit changed."""
+    found = case.borders[number]
+    return f"at {case.points[found.index].commit[:8]} {found.reason}; levels before and behind it are not compared"
+
+
+def gaps(found: Sequence[Gap]) -> Iterator[str]:
+    """What has no number, by reason."""
+    by_reason: dict[str, list[str]] = {}
+    for gap in found:
+        by_reason.setdefault(gap.reason, []).append(gap.commit[:8])
+    for reason, commits in by_reason.items():
+        more = f" and {len(commits) - LISTED:,} more" if len(commits) > LISTED else ""
+        yield f"{units.count(len(commits), 'commit')} {reason}: {', '.join(commits[:LISTED])}{more}"
+
+
+def disturbed(case: CaseHistory) -> Iterator[str]:
+    """Which points say nothing about their commit, and why."""
+    by_reason: dict[str, list[str]] = {}
+    for point in case.points:
+        if point.disturbed:
+            by_reason.setdefault(point.disturbed, []).append(point.commit[:8])
+    for reason, commits in by_reason.items():
+        more = f" and {len(commits) - LISTED:,} more" if len(commits) > LISTED else ""
+        yield f"{units.count(len(commits), 'point')} disturbed, {reason}: {', '.join(commits[:LISTED])}{more}"
+
+
+def change(case: CaseHistory, shift: Shift) -> str:
+    """`+8.9 % (+7.1…+10.7)`; without an interval where the numbers are exact, in their unit where that says more."""
+    size = units.percent_change(shift.ratio)
+    if abs(shift.ratio - 1) < SMALLEST:
+        step = shift.after - shift.before
+        return f"{'+' if step > 0 else '−'}{units.quantity(abs(step), case.unit)}"
+    if not (math.isfinite(shift.low) and math.isfinite(shift.high)) or shift.low == shift.high:
+        return size
+    low, high = (units.percent_change(end).removesuffix(" %") for end in (shift.low, shift.high))
+    return f"{size} ({low}…{high})"
+
+
+def rate(case: CaseHistory, value: float) -> str:
+    """Tokens per second; empty for a case that handles no tokens."""
+    return f"{units.rate(units.tokens_per_second(case.tokens, value))} tokens/s" if case.tokens else ""
+
+
+def name_of(commit: Commit) -> str:
+    """What a reader types for a commit."""
+    return text.clean(commit.name)
+
+
+def described(commit: Commit) -> str:
+    """A commit in words."""
+    name = f"{commit.hash[:8]} ({commit.tags[0]})" if commit.tags else commit.hash[:8]
+    return f"{name} {commit.subject} ({commit.date})"
+
+
+def remarks(machine: MachineHistory) -> Iterator[tuple[str, str]]:
+    """What was left out of a machine's history: a word and the rest of the sentence."""
+    for item in machine.unread[:LISTED]:
+        yield "not read", f"{item.file}: {item.reason}"
+    if len(machine.unread) > LISTED:
+        yield "not read", f"{len(machine.unread) - LISTED:,} more; see all with: mlx-velocity validate"
+    if machine.unknown:
+        yield (
+            "left out",
+            f"results of {units.count(machine.unknown, 'commit')} that the repository does not have",
+        )
+    if machine.elsewhere:
+        yield "left out", f"results of {units.count(machine.elsewhere, 'commit')} that are not on the branch"
+    if machine.lost:
+        ids = ", ".join(machine.lost[:LISTED])
+        yield "no longer found", f"{units.count(len(machine.lost), 'recorded regression')}: {ids}"
