@@ -1,0 +1,143 @@
+"""A small repository with results, for whatever reads the stored history."""
+
+from __future__ import annotations
+
+import itertools
+import statistics
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+import fixtures_site as made
+import git
+import pytest
+
+from mlx_velocity import cases, changepoints, history, machine, readings, records, results, tracks
+from mlx_velocity.series import ChangePoint, Found, Segment, Series
+
+ENV_NAME, SERIES = made.ENV_NAME, made.SERIES
+PREFILL: dict[str, Any] = {**made.BENCHMARKS[0], "tokens_from": "tokens"}
+PEAK: dict[str, Any] = {**made.BENCHMARKS[1], "rounds": 1}
+BENCHMARKS = {item["name"]: item for item in (PREFILL, PEAK)}
+FIRST = ("'tiny-float32'", "32")
+LABEL = "prefill.Prefill.time_prefill(tiny-float32, 32)"
+WOBBLE = itertools.cycle((1.0, 1.002, 0.999, 1.001, 0.998))
+QUIET = {"own_busy_cores": 1.0, "others_busy_cores": 0.0, "allowed_cores": 1}
+QUEUE = {"own_busy_cores": 0.4, "others_busy_cores": 0.9, "allowed_cores": 1}
+FIELDS = {
+    "os": "Linux 6.1", "arch": "x86_64", "cpu": "made-up", "num_cpu": "2", "ram": "8000000000", "gpu": "",
+}  # fmt: skip
+
+
+def repository(folder: Path, size: int, dates: Sequence[int] | None = None) -> list[str]:
+    """A repository of so many commits on `main`; returns their hashes, oldest first. `dates` are in seconds."""
+    author = git.Actor("Somebody", "somebody@example.invalid")
+    hashes = []
+    with git.Repo.init(folder, initial_branch="main") as repo:
+        for number in range(size):
+            (folder / "file").write_text(str(number), "utf-8")
+            repo.index.add(["file"])
+            at = f"{(dates or range(1_767_225_600, 2**33, 86_400))[number]} +0000"
+            commit = repo.index.commit(
+                f"change {number}", author=author, committer=author, author_date=at, commit_date=at
+            )
+            hashes.append(commit.hexsha)
+    return hashes
+
+
+class Lab:
+    """A track over a repository of its own, whose results are written as the scheduler writes them."""
+
+    def __init__(self, folder: Path, size: int = 20, dates: Sequence[int] | None = None) -> None:
+        self.folder = folder
+        self.commits = repository(folder / "tracked", size, dates)
+        self.track: tracks.Track = made.make_track(folder, repo=str(folder / "tracked"))
+        cases.save(self.track, list(BENCHMARKS.values()))
+
+    @property
+    def repo_path(self) -> str:
+        return str(self.folder / "tracked")
+
+    def box(self, name: str = "box") -> Path:
+        return self.track.results_dir / name
+
+    def open(
+        self, commit: str, name: str = "box", environment: str = ENV_NAME, **fields: str
+    ) -> results.CommitResults:
+        folder = self.box(name)
+        if not (folder / "machine.json").exists():
+            readings.replace(folder / "machine.json", machine.text_of({"machine": name, **FIELDS}))
+        params = {"machine": name, **FIELDS, "python": "3.11", **SERIES, **fields}
+        return results.CommitResults(folder, params, SERIES, commit, 0, environment, "3.11")
+
+    def add(
+        self,
+        place: int,
+        values: Iterable[float],
+        benchmark: dict[str, Any] = PREFILL,
+        params: tuple[str, ...] | None = None,
+        name: str = "box",
+        environment: str = ENV_NAME,
+        cores: list[int] | None = None,
+        sensors: dict[str, Any] | None = None,
+        **fields: str,
+    ) -> None:
+        """One launch for each value, at the commit of that place."""
+        stored = self.open(self.commits[place], name, environment, **fields)
+        params = params if params is not None else next(iter(results.case_params(benchmark)))
+        if not any(isinstance(item, records.Environment) for item in stored.stored):
+            packages = {"mlx": f"0.30.{place}"}
+            stored.add(records.Environment(environment, "cpu", fields.get("python", "3.11"), [], packages))
+        for value in values:
+            launch = f"{place}-{len(stored.stored)}"
+            stored.add(
+                records.Launch(launch, "2026-01-02T03:04:05.000Z", [1] if cores is None else cores, {}, 0.1)
+            )
+            stored.add(
+                records.Measurement(
+                    launch, benchmark["name"], str(benchmark["version"]), list(params), benchmark["unit"],
+                    [value * factor for factor in ((0.99, 1.0, 1.01) if benchmark["unit"] == "seconds" else (1,))],
+                    [], "2026-01-02T03:04:05.000Z", 0.5, {}, QUIET if sensors is None else sensors,
+                ),
+                benchmark,
+            )  # fmt: skip
+
+    def fill(self, levels: Sequence[float | None], launches: int = 3, **keys: Any) -> None:
+        """Launches around each level, from the first commit on; None is a commit that is not measured."""
+        for place, level in enumerate(levels):
+            if level is not None:
+                self.add(place, [level * next(WOBBLE) for _ in range(launches)], **keys)
+
+    def line(self, since: int = 0) -> list[history.Commit]:
+        return history.line(self.repo_path, "main")[since:]
+
+
+def step(index: int, ratio: float, first: int | None = None, last: int | None = None, confirmed: bool = True) -> ChangePoint:  # fmt: skip
+    """A change as a detector says it."""
+    return ChangePoint(
+        index,
+        index if first is None else first,
+        index if last is None else last,
+        ratio, ratio * 0.99, ratio * 1.01, 0.99, 1e-6, confirmed,
+    )  # fmt: skip
+
+
+class Detector:
+    """Says these changes of every case, with the medians of the points between as levels."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.monkeypatch = monkeypatch
+
+    def says(self, *changes: ChangePoint) -> None:
+        def find(series: Series) -> Found:
+            own = [change for change in changes if change.index < len(series.points)]
+            ends = [0, *(change.index for change in own), len(series.points)]
+            segments = []
+            for first, end in itertools.pairwise(ends):
+                level = statistics.median(point.value for point in series.points[first:end])
+                segments.append(Segment(first, end - 1, level, level, level))
+            return Found(tuple(own), tuple(segments))
+
+        self.monkeypatch.setattr(
+            changepoints, "find_many", lambda many, rule=None: [find(series) for series in many]
+        )
