@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import atexit
 import itertools
+import shutil
 import statistics
+import tempfile
 from collections.abc import Iterable, Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -29,20 +33,21 @@ FIELDS = {
 }  # fmt: skip
 
 
-def repository(folder: Path, size: int, dates: Sequence[int] | None = None) -> list[str]:
-    """A repository of so many commits on `main`; returns their hashes, oldest first. `dates` are in seconds."""
+@cache
+def repository(size: int, dates: tuple[int, ...] | None) -> tuple[Path, list[str]]:
+    """A repository of so many commits on `main`, made once, and their hashes, oldest first; `dates` are in seconds."""
+    folder = Path(tempfile.mkdtemp(prefix="mlx-velocity-history-"))
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
     author = git.Actor("Somebody", "somebody@example.invalid")
     hashes = []
     with git.Repo.init(folder, initial_branch="main") as repo:
         for number in range(size):
-            (folder / "file").write_text(str(number), "utf-8")
-            repo.index.add(["file"])
             at = f"{(dates or range(1_767_225_600, 2**33, 86_400))[number]} +0000"
             commit = repo.index.commit(
                 f"change {number}", author=author, committer=author, author_date=at, commit_date=at
             )
             hashes.append(commit.hexsha)
-    return hashes
+    return folder, hashes
 
 
 class Lab:
@@ -50,13 +55,10 @@ class Lab:
 
     def __init__(self, folder: Path, size: int = 20, dates: Sequence[int] | None = None) -> None:
         self.folder = folder
-        self.commits = repository(folder / "tracked", size, dates)
-        self.track: tracks.Track = made.make_track(folder, repo=str(folder / "tracked"))
+        path, self.commits = repository(size, tuple(dates) if dates else None)
+        self.repo_path = str(path)
+        self.track: tracks.Track = made.make_track(folder, repo=self.repo_path)
         cases.save(self.track, list(BENCHMARKS.values()))
-
-    @property
-    def repo_path(self) -> str:
-        return str(self.folder / "tracked")
 
     def box(self, name: str = "box") -> Path:
         return self.track.results_dir / name
