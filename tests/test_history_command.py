@@ -473,6 +473,7 @@ def test_confirm(waiting: Lab, said: Run) -> None:
     assert [point.launches for point in case.points[-2:]] == [6, 6]
     assert [item.state for item in case.shifts] == ["open"]
     assert again.exit_code == 1
+    assert confirm.outcome(told, again).startswith("Of 1 unconfirmed change 1 confirmed, 0 gone")
     assert "Confirming 1 change at 2 commits" in out.file.getvalue()  # type: ignore[attr-defined]
 
 

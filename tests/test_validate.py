@@ -442,7 +442,7 @@ def test_what_was_set_aside_is_passed_over(copy: Copy) -> None:
 
 NAMES = [
     "machine.json", "benchmarks.json", "releases.json", "eras.json", "asv.conf.json", "c0ffee00-env.json",
-    f"c0ffee00-env{readings.SUFFIX}", f"a{comparisons.SUFFIX}", f"a{profiles.SUFFIX}", "notes.txt",
+    f"c0ffee00-env{readings.SUFFIX}", f"a{comparisons.SUFFIX}", f"a{profiles.SUFFIX}", "regressions.jsonl", "notes.txt",
 ]  # fmt: skip
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(),

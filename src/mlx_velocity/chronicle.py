@@ -148,7 +148,9 @@ def _shift(
     good, bad = _range(series, change, line)
     commit = series.points[change.index].commit
     suspects = line.commits[good + 1 : bad + 1]
-    before, after = level_at(series, found, change.index - 1), level_at(series, found, change.index)
+    before = level_at(series, found, change.index - 1)
+    # A segment may hold more than the step; what is shown must be the step.
+    after = level_at(series, found, change.index) if series.counted else before * change.ratio
     packages = made.packages.get(series.environment, {})
     shift = Shift(
         id=mark.id if mark else regressions.shift_id(track, *_case(series), commit),

@@ -53,6 +53,7 @@ class Shift:
     before: float
     """Level in the case's base unit."""
     after: float
+    """`before` times `ratio`; of what is counted, what was counted."""
     ratio: float
     low: float
     """Interval of the ratio, at `confidence`."""

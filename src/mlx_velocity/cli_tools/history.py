@@ -88,7 +88,7 @@ def add_to(app: typer.Typer, console: Console) -> None:
             bool, typer.Option("--only-regressions", help="Leave out what improved or is fixed.")
         ] = False,
         confirm: Annotated[
-            bool, typer.Option("--confirm", help="Measure again what stands on one point, then show it.")
+            bool, typer.Option("--confirm", help="Measure again what stands on too few points, then show it.")
         ] = False,
         record: Annotated[
             bool,
@@ -125,9 +125,11 @@ def add_to(app: typer.Typer, console: Console) -> None:
         with console.status("reading what is stored …"):
             told = command.tell(loaded, options)
         if confirm:
-            if again.confirm(loaded, told, console, silent) is None and not silent:
-                console.print("Nothing is unconfirmed.")
-            told = command.tell(loaded, options)
+            before, measured = told, again.confirm(loaded, told, console, silent)
+            told = command.tell(loaded, options) if measured else told
+            if not silent:
+                said = again.outcome(before, told) if measured else "Nothing is unconfirmed."
+                console.print(said, highlight=False)
         if record:
             number = command.record(loaded, told)
             if not silent:

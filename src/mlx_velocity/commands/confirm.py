@@ -1,4 +1,4 @@
-"""`mlx-velocity history --confirm`: more launches of what stands on one point, there and at the commit before it."""
+"""`mlx-velocity history --confirm`: more launches of what stands on too few points, there and at the commit before it."""
 
 from __future__ import annotations
 
@@ -111,6 +111,18 @@ def confirm(
     if not quiet:
         console.print(summary_line(summary), highlight=False)
     return summary
+
+
+def outcome(before: HistoryReport, after: HistoryReport) -> str:
+    """What became of what was unconfirmed, in a sentence."""
+    waited = {shift.id for _, shift in before.shifts() if shift.state == "unconfirmed"}
+    states = {shift.id: shift.state for _, shift in after.shifts()}
+    still = sum(states.get(name) == "unconfirmed" for name in waited)
+    gone = sum(name not in states for name in waited)
+    return (
+        f"Of {units.count(len(waited), 'unconfirmed change')} {len(waited) - still - gone} confirmed, {gone} gone with more "
+        f"launches, {still} still unconfirmed."
+    )
 
 
 def _by_commits(

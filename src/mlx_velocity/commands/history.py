@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from rich.console import Console
+from rich.text import Text
 
 from mlx_velocity import (
     archive,
@@ -97,7 +98,8 @@ def show(
         with console.capture() as captured:
             rows = max((console.height - 10) // 2, 6) if console.is_terminal else PIPE_ROWS
             for part in written.text_of(told, signs, rows, console.width):
-                console.print(part, highlight=False)
+                whole = isinstance(part, Text) and bool(part.no_wrap)
+                console.print(part, highlight=False, soft_wrap=whole)
         said = captured.get()
         print(said if signs == sparkline.BLOCKS else sparkline.plain(said, console.encoding), end="")
     return told.exit_code

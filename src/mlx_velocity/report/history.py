@@ -11,6 +11,7 @@ from typing import Any
 
 from rich.console import RenderableType
 from rich.markup import escape
+from rich.padding import Padding
 from rich.text import Text
 
 from mlx_velocity import history_report, units
@@ -211,22 +212,27 @@ def _full(
         *missing,
         *words.disturbed(case),
     ]:
-        yield f"  [dim]{_safe(line)}[/]"
+        yield _indented(f"[dim]{_safe(line)}[/]", 2)
 
 
-def _shift_in_full(told: HistoryReport, case: CaseHistory, shift: Shift) -> Iterator[str]:
+def _shift_in_full(told: HistoryReport, case: CaseHistory, shift: Shift) -> Iterator[RenderableType]:
     style = STYLES[shift.state]
     levels = " → ".join(units.quantity(value, case.unit) for value in (shift.before, shift.after))
     rates = " → ".join(filter(None, [words.rate(case, shift.before), words.rate(case, shift.after)]))
-    yield (
-        f"  [{style}]{shift.state}[/] [bold]{shift.id}[/]: [{style}]{words.change(case, shift)}[/], {levels}"
-        + (f", {rates}" if rates else "")
+    first = (
+        f"[{style}]{shift.state}[/] [bold]{shift.id}[/]: [{style}]{words.change(case, shift)}[/], {levels}"
     )
-    yield f"    {_safe(words.described(shift.commit))}"
+    yield _indented(first + (f", {rates}" if rates else ""), 2)
+    yield _indented(_safe(words.described(shift.commit)), 4)
     for line in words.explained(shift):
-        yield f"    {_safe(line)}"
+        yield _indented(_safe(line), 4 + len(line) - len(line.lstrip()))
     for command in words.commands(told, case, shift):
-        yield f"    {_safe(command)}"
+        # Whole, so that it can be copied: the terminal breaks it.
+        yield Text(f"    {text.clean(command)}", no_wrap=True, overflow="ignore")
+
+
+def _indented(said: str, by: int) -> Padding:
+    return Padding(said, (0, 0, 0, by), expand=False)
 
 
 def _warned(remark: tuple[str, str]) -> str:
@@ -245,7 +251,7 @@ def advice(told: HistoryReport) -> Iterator[str]:
         said.append("A case in full, with the commits that may be guilty: mlx-velocity history CASE.")
     if "unconfirmed" in states and not full:
         said.append(
-            "What stands on one point is unconfirmed until more is measured: mlx-velocity history --confirm."
+            "What stands on too few points is unconfirmed until more is measured: mlx-velocity history --confirm."
         )
     if "open" in states and not full:
         said.append('Stop an alarm with a reason: mlx-velocity history accept ID --because "…".')

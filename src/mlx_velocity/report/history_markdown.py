@@ -13,7 +13,7 @@ from mlx_velocity.report.markdown import code, escape, folded, row_of, table_of
 
 SECTIONS = {
     "open": "Regressed, and open",
-    "unconfirmed": "Unconfirmed: stands on one point",
+    "unconfirmed": "Unconfirmed: stands on too few points",
     "improved": "Improved",
     "accepted": "Regressed, and accepted",
     "fixed": "Regressed, and fixed since",
