@@ -1,19 +1,26 @@
-"""Where the level of a series changed for good, and how sure that is."""
+"""Where the level of a series changed for good, and how sure that is: docs/verdicts.md, "Change points"."""
 
 from __future__ import annotations
 
-import itertools
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import t as student
 
-from mlx_velocity.series import ChangePoint, Found, Segment, Series
+from mlx_velocity import anchor, correlated, exact, stats, stepsearch
+from mlx_velocity.series import ChangePoint, Found, Point, Segment, Series
+from mlx_velocity.stepsearch import Window
 
 Numbers = NDArray[np.float64]
+
+WINDOW = 200
+"""Points that are looked at together. Longer series are seen in windows that overlap by half."""
+UNEQUAL = 1.3
+"""Largest over smallest standard error of points from which they are weighed."""
 
 
 @dataclass(frozen=True)
@@ -23,77 +30,275 @@ class Rule:
     error_rate: float = 0.01
     """Share of false ones among those called, over all series of a machine."""
     smallest: float = 0.005
-    """Steps smaller than this share are not called."""
+    """Steps of a time that are smaller than this share are not called; of a count, any step is."""
     confidence: float = 0.95
-    """Of the intervals of ratios, levels and locations."""
+    """Of the intervals of ratios, levels and places."""
     confirming: int = 3
-    """Points that a new level needs to be confirmed."""
+    """Points of a new level that confirm it."""
+
+
+@dataclass
+class _View:
+    """A window of a series: its points, the steps found in it, and which of them are its own to report."""
+
+    indexes: list[int]
+    """Where its points stand in the series."""
+    window: Window
+    own: tuple[int, int]
+    """It reports what begins at the points from here to there; its neighbours see the rest better."""
+    newest: bool
+    """Whether it ends with the newest point."""
+    windows: int
+    """How many there are in the series."""
+    places: list[int] = field(default_factory=list)
+    chances: list[float] = field(default_factory=list)
+    alone: stepsearch.Alone | None = None
+
+    def start(self, place: int) -> int:
+        """The index in the series of the first kept point behind a place."""
+        return self.indexes[int(self.window.kept[place + 1])]
+
+    def owns(self, index: int) -> bool:
+        """Whether a change at that index is this window's to report."""
+        return self.own[0] <= index < self.own[1]
+
+
+@dataclass(frozen=True)
+class _Block:
+    """The usable points between two borders."""
+
+    views: list[_View]
+    anchored: float
 
 
 def find(series: Series, rule: Rule = Rule()) -> Found:
-    """The change points of one series."""
+    """The change points of one series, and the levels between them."""
     return find_many([series], rule)[0]
 
 
 def find_many(many: Sequence[Series], rule: Rule = Rule()) -> list[Found]:
-    """The change points of all series of one machine, in the order given."""
-    return [_found(series, rule, rule.error_rate / max(1, len(many))) for series in many]
+    """The change points of all series of one machine, in the order given.
 
-
-def _found(series: Series, rule: Rule, rate: float) -> Found:
-    usable = [index for index, point in enumerate(series.points) if not point.disturbed and point.value > 0]
-    edges = [
-        0,
-        *sorted(border for border in series.borders if 0 < border < len(series.points)),
-        len(series.points),
+    Of those called, a share of `rule.error_rate` is expected to be false (Benjamini and Hochberg 1995, over the
+    chances that each series by itself gives its steps).
+    """
+    blocks = {number: _blocks(series) for number, series in enumerate(many) if not exact.is_exact(series)}
+    views = [view for found in blocks.values() for block in found for view in block.views]
+    # Windows of the same size share what is computed of the noise.
+    for view in sorted(views, key=lambda view: len(view.window.kept)):
+        _search(view, rule)
+    _control([[view for block in found for view in block.views] for found in blocks.values()], rule)
+    return [
+        _found(series, blocks[number], rule) if number in blocks else exact.found(series)
+        for number, series in enumerate(many)
     ]
+
+
+def _blocks(series: Series) -> list[_Block]:
+    usable = exact.usable(series)
+    edges = [0, *sorted(set(series.borders)), len(series.points)]
+    parts = [[index for index in usable if start <= index < end] for start, end in pairwise(edges)]
+    parts = [part for part in parts if part]
+    cuts = [_cut(len(part)) for part in parts]
+    count = sum(len(cut) for cut in cuts)
+    blocks = []
+    for part, cut in zip(parts, cuts, strict=True):
+        points = [series.points[index] for index in part]
+        logs = np.log([point.value for point in points])
+        readings = np.array([math.log(point.control) if point.control else math.nan for point in points])
+        share = anchor.share(logs, readings)
+        if share:
+            logs = logs - share * anchor.cleaned(readings)
+        weights = _weights(points, logs)
+        views = []
+        for start, end, first, last in cut:
+            window = stepsearch.window(logs[start:end], None if weights is None else weights[start:end])
+            own = (part[first], part[last - 1] + 1)
+            views.append(_View(part[start:end], window, own, part[end - 1] == usable[-1], count))
+        blocks.append(_Block(views, share))
+    return blocks
+
+
+def _cut(size: int) -> list[tuple[int, int, int, int]]:
+    """Windows over so many points: start and end, and of what each reports the first and the end."""
+    if size <= WINDOW:
+        return [(0, size, 0, size)]
+    starts = [*range(0, size - WINDOW, WINDOW // 2), size - WINDOW]
+    middles = [(start + following + WINDOW) // 2 for start, following in pairwise(starts)]
+    return [
+        (start, start + WINDOW, first, end)
+        for start, first, end in zip(starts, [0, *middles], [*middles, size], strict=True)
+    ]
+
+
+def _search(view: _View, rule: Rule) -> None:
+    window = view.window
+    if window.fitted is None:
+        return
+    view.places = stepsearch.search(window, rule.error_rate / view.windows)
+    while view.places:
+        sizes = [
+            abs(math.expm1(stepsearch.effect(window.fitted, view.places, number).value))
+            for number in range(len(view.places))
+        ]
+        least = int(np.argmin(sizes))
+        if sizes[least] >= rule.smallest:
+            break
+        del view.places[least]
+    view.chances = [min(1.0, p * view.windows) for p in stepsearch.chances(window.fitted, view.places)]
+    if view.newest:
+        view.alone = stepsearch.alone(window, view.places)
+
+
+def _control(series: Sequence[Sequence[_View]], rule: Rule) -> None:
+    """Keep the steps that hold over all series; their chances then count all series."""
+    entries: list[tuple[_View, int | None]] = []
+    chances: list[float] = []
+    families = 0
+    for views in series:
+        before = len(chances)
+        for view in views:
+            for place, p in zip(view.places, view.chances, strict=True):
+                if view.owns(view.start(place)):
+                    entries.append((view, place))
+                    chances.append(p)
+            if view.alone:
+                entries.append((view, None))
+                chances.append(view.alone.p)
+        # A series without a step is one question; one with several has answered as many.
+        families += max(1, len(chances) - before)
+    adjusted = stats.adjusted([*chances, *[1.0] * (families - len(chances))])
+    for (view, place), p in zip(entries, adjusted, strict=False):
+        if place is None and view.alone:
+            # A newest point may be an outlier, however far it lies: then the rate of outliers is its chance.
+            p = max(p, view.alone.rate)
+            view.alone = replace(view.alone, p=p) if p <= rule.error_rate else None
+        elif place is not None:
+            number = view.places.index(place)
+            if p <= rule.error_rate:
+                view.chances[number] = p
+            else:
+                del view.places[number], view.chances[number]
+
+
+def _found(series: Series, blocks: Sequence[_Block], rule: Rule) -> Found:
     changes: list[ChangePoint] = []
     segments: list[Segment] = []
-    for start, end in itertools.pairwise(edges):
-        places = [index for index in usable if start <= index < end]
-        if places:
-            logs = np.log([series.points[index].value for index in places])
-            cuts = sorted(_cuts(logs, 0, rate))
-            bounds = [0, *(cut for cut, _ in cuts), len(logs)]
-            pieces = [logs[a:b] for a, b in itertools.pairwise(bounds)]
-            for number, piece in enumerate(pieces):
-                reach = _reach(piece, rule.confidence)
-                level = float(np.median(piece))
-                segments.append(
-                    Segment(places[bounds[number]], places[bounds[number + 1] - 1],
-                            math.exp(level), math.exp(level - reach), math.exp(level + reach))
-                )  # fmt: skip
-            for (cut, p), before, after in zip(cuts, pieces, pieces[1:], strict=False):
-                step = float(np.median(after) - np.median(before))
-                reach = math.hypot(_reach(before, rule.confidence), _reach(after, rule.confidence))
-                if abs(math.expm1(step)) >= rule.smallest:
-                    changes.append(
-                        ChangePoint(places[cut], places[cut], places[cut], math.exp(step), math.exp(step - reach),
-                                    math.exp(step + reach), rule.confidence, p, len(after) >= rule.confirming)
-                    )  # fmt: skip
-    return Found(tuple(changes), tuple(segments))
+    for block in blocks:
+        found = [change for view in block.views for change in _changes(view, rule)]
+        # Two windows may see one step on either side of the line between them.
+        found = [
+            change
+            for before, change in zip([None, *found], found, strict=False)
+            if before is None or change.first > before.last
+        ]
+        changes += found
+        starts = [change.index for change in found]
+        for start, end in pairwise([block.views[0].own[0], *starts, block.views[-1].own[1]]):
+            segments.append(_segment(series, block, start, end, rule))
+    return Found(tuple(changes), tuple(segments), max((block.anchored for block in blocks), default=0.0))
 
 
-def _reach(piece: Numbers, confidence: float) -> float:
-    if len(piece) < 2:
-        return 0.0
-    error = 1.25 * float(piece.std(ddof=1)) / math.sqrt(len(piece))
-    return error * float(student.ppf((1 + confidence) / 2, len(piece) - 1))
-
-
-def _cuts(logs: Numbers, offset: int, rate: float) -> list[tuple[int, float]]:
-    """Binary segmentation by the difference of means over the noise of differences between neighbours."""
-    size = len(logs)
-    if size < 4:
+def _changes(view: _View, rule: Rule) -> list[ChangePoint]:
+    fitted, kept = view.window.fitted, view.window.kept
+    if fitted is None:
         return []
-    places = np.arange(1, size)
-    sums = np.cumsum(logs)
-    steps = np.abs((sums[-1] - sums[:-1]) / (size - places) - sums[:-1] / places)
-    spread = 1.4826 * float(np.median(np.abs(np.diff(logs)))) / math.sqrt(2)
-    errors = np.maximum(spread, 1e-9) * np.sqrt(1 / places + 1 / (size - places))
-    best = int(np.argmax(steps / errors))
-    p = min(1.0, 2 * size * float(student.sf(steps[best] / errors[best], size / 2)))
-    if p > rate:
-        return []
-    cut = best + 1
-    return [*_cuts(logs[:cut], offset, rate), (offset + cut, p), *_cuts(logs[cut:], offset + cut, rate)]
+    found = []
+    for number, place in enumerate(view.places):
+        if not view.owns(view.start(place)):
+            continue
+        effect = stepsearch.effect(fitted, view.places, number)
+        low, high = stepsearch.located(effect, rule.confidence)
+        following = [*view.places, fitted.size - 1][number + 1] - place
+        reach = _reach(effect.error, effect.freedom, rule)
+        found.append(
+            ChangePoint(
+                index=view.start(place),
+                # A point that follows no level may be the first of the new one.
+                first=view.indexes[int(kept[low]) + 1],
+                last=view.start(high),
+                ratio=math.exp(effect.value),
+                low=math.exp(effect.value - reach),
+                high=math.exp(effect.value + reach),
+                confidence=rule.confidence,
+                p=view.chances[number],
+                confirmed=following >= rule.confirming,
+            )
+        )
+    if view.alone:
+        first = view.indexes[view.alone.first]
+        value, reach = view.alone.log_ratio, _reach(view.alone.error, view.alone.freedom, rule)
+        found.append(
+            ChangePoint(
+                first, first, first, math.exp(value), math.exp(value - reach), math.exp(value + reach),
+                rule.confidence, view.alone.p, confirmed=False,
+            )
+        )  # fmt: skip
+    return found
+
+
+def _segment(series: Series, block: _Block, start: int, end: int, rule: Rule) -> Segment:
+    """The level of the points from `start` to before `end`, by those that follow it."""
+    inside, logs, owner = [], [], block.views[0]
+    for view in block.views:
+        here = [
+            position
+            for position, index in enumerate(view.indexes)
+            if view.owns(index) and start <= index < end
+        ]
+        inside += [view.indexes[position] for position in here]
+        logs += [float(view.window.logs[position]) for position in here if view.window.path.follows[position]]
+        if here:
+            owner = view
+    if not logs:
+        logs = [
+            float(view.window.logs[position])
+            for view in block.views
+            for position, index in enumerate(view.indexes)
+            if start <= index < end
+        ]
+    fitted, count = owner.window.fitted, len(logs)
+    if fitted is not None:
+        error = correlated.mean_error(
+            count, correlated.kinds(fitted, owner.places), correlated.variances(fitted, owner.places)
+        )
+        freedom = max(1, fitted.size - 1 - len(owner.places))
+    elif count > 1:
+        error, freedom = float(np.std(logs, ddof=1)) / math.sqrt(count), count - 1
+    else:
+        error, freedom = series.points[inside[0]].error or 0.0, series.points[inside[0]].launches
+    level = float(np.mean(logs))
+    reach = _reach(error, freedom, rule)
+    return Segment(inside[0], inside[-1], math.exp(level), math.exp(level - reach), math.exp(level + reach))
+
+
+def _reach(error: float, freedom: int, rule: Rule) -> float:
+    # No factor beyond e^50 says more, and infinity is no number.
+    return min(50.0, error * float(student.isf((1 - rule.confidence) / 2, max(1, freedom))))
+
+
+POOLING = 4
+"""Launches' worth of the usual scatter that each point's own scatter is pooled with (Smyth 2004)."""
+
+
+def _weights(points: Sequence[Point], logs: Numbers) -> Numbers | None:
+    """Relative standard errors of the points, around 1; None where they are alike, or nothing is known of them.
+
+    Two or three launches know their own scatter badly, so it is pooled with that of all points.
+    """
+    errors = np.array([point.error if point.error is not None else math.nan for point in points])
+    launches = np.array([max(1, point.launches) for point in points], dtype=float)
+    known = np.isfinite(errors)
+    if known.sum() < 2:
+        return None
+    usual = float(np.median(errors[known] ** 2 * launches[known]))
+    own = np.where(known, errors, 0.0) ** 2 * launches
+    freedom = np.where(known, launches - 1, 0)
+    scatter = (POOLING * usual + freedom * own) / (POOLING + freedom) / launches
+    # What launches do not explain is common to all points.
+    between = max(0.0, float(np.median(np.diff(logs) ** 2)) / 0.91 - float(np.median(scatter)))
+    errors = np.sqrt(between + scatter)
+    if not errors.min() > 0 or errors.max() / errors.min() < UNEQUAL:
+        return None
+    weights: Numbers = errors / np.median(errors)
+    return weights

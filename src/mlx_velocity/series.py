@@ -73,7 +73,7 @@ class ChangePoint:
     p: float
     """Chance of such a change in a series without one, all looks and all series counted."""
     confirmed: bool = True
-    """Whether the new level has more than one point to stand on."""
+    """Whether the new level has enough points to stand on: three of a time, two of a count."""
 
 
 @dataclass(frozen=True)
@@ -93,3 +93,5 @@ class Found:
 
     changes: tuple[ChangePoint, ...] = ()
     segments: tuple[Segment, ...] = field(default=())
+    anchored: float = 0.0
+    """Share of the control's deviations that was taken off the points; 0 where that would not have helped."""

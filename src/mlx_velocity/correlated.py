@@ -1,0 +1,261 @@
+"""How much a series speaks for steps, where neighbours may resemble each other.
+
+Drift looks like steps, and steps look like drift. So no kind of noise is chosen: each of a table of kinds gets the
+weight that the series itself gives it, and what speaks for a step is summed over all (Bayes factors with
+Zellner's g-prior: Zellner 1986; Liang et al. 2008, formula 5).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import lru_cache
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.special import logsumexp
+
+Numbers = NDArray[np.float64]
+
+KINDS = (
+    (0.0, 1.0, 1.0),
+    *((rho, 0.0, 0.0) for rho in (0.3, 0.5, 0.65, 0.8, 0.9, 0.95, 0.98)),
+    *((rho, 0.3, -1.0) for rho in (0.8, 0.9, 0.95)),
+    *((rho, 0.6, -3.0) for rho in (0.8, 0.9)),
+)
+"""Kinds of noise: correlation of neighbours in the drift (an AR(1) process), share of the variance that is
+not drift, and log of the weight beforehand. Slow drift under much noise looks most like a step: it gets little."""
+RHOS, SHARES, WEIGHTS = (np.array(column) for column in zip(*KINDS, strict=True))
+SHORTEST = 2
+"""Points between two steps, or a step and an end."""
+LARGEST = 256
+
+
+@dataclass(frozen=True)
+class Frame:
+    """What a fit needs to know of the noise alone. K kinds, n points; step t begins with point t + 1."""
+
+    scores: Numbers
+    """(K, n - 1, n): times the series, what each step explains by itself."""
+    gram: Numbers
+    """(K, n - 1, n - 1): how much two steps resemble each other."""
+    base: Numbers
+    """(K,): log of the weight and of the determinants."""
+
+
+@dataclass(frozen=True)
+class Fit:
+    """A series in a frame: all that the functions below look at."""
+
+    frame: Frame
+    scores: Numbers
+    """(K, n - 1)"""
+    squares: Numbers
+    """(K,): what is left without any step."""
+
+    @property
+    def size(self) -> int:
+        """Points of the series."""
+        return self.scores.shape[1] + 1
+
+
+@dataclass(frozen=True)
+class Effect:
+    """The size of one step, all kinds of noise and all its places weighed."""
+
+    chances: Numbers
+    """(n - 1,): of each place, given that the step is there; they add up to 1."""
+    value: float
+    error: float
+    freedom: int
+
+
+def fit(logs: Numbers, weights: Numbers | None = None) -> Fit:
+    """A series of 3 to LARGEST logarithms; `weights` are relative standard errors around 1."""
+    frame = _frame(len(logs)) if weights is None else _made(_precisions(len(logs)), weights)
+    centred = logs - logs.mean()
+    scores = frame.scores @ centred
+    # A millionth is what a clock may hide: nothing is free of noise.
+    return Fit(frame, scores, np.maximum(_parts(scores) @ centred, 0.0) + len(logs) * 1e-12)
+
+
+def covariate(logs: Numbers, other: Numbers) -> tuple[float, float]:
+    """How much more likely a series is beside another one (log of the evidence), and its coefficient."""
+    fitted = fit(logs)
+    centred = other - other.mean()
+    parts = _parts(fitted.frame.scores @ centred)
+    norms = np.maximum(parts @ centred, len(logs) * 1e-12)
+    products = parts @ logs
+    found = _evidence(fitted, products**2 / norms, 1)
+    gain = float(logsumexp(found)) - evidence(fitted, [])
+    return gain, float(np.exp(found - logsumexp(found)) @ (products / norms))
+
+
+def kinds(fitted: Fit, steps: list[int]) -> Numbers:
+    """The chance of each kind of noise, given the steps."""
+    logs = _evidence(fitted, _sizes(fitted, steps)[0], len(steps))
+    chances: Numbers = np.exp(logs - logsumexp(logs))
+    return chances
+
+
+def variances(fitted: Fit, steps: list[int]) -> Numbers:
+    """(K,): the variance of the noise, given the steps."""
+    explained, _ = _sizes(fitted, steps)
+    left: Numbers = (fitted.squares - explained) / max(1, fitted.size - 1 - len(steps))
+    return left
+
+
+def evidence(fitted: Fit, steps: list[int]) -> float:
+    """Log of the evidence for exactly these steps, up to a constant of the series."""
+    return float(logsumexp(_evidence(fitted, _sizes(fitted, steps)[0], len(steps))))
+
+
+def with_one_more(fitted: Fit, steps: list[int]) -> Numbers:
+    """(n - 1,): the evidence with one more step at each place; minus infinity where none may be."""
+    explained, scores, norms = _beside(fitted, steps)
+    gains = explained[:, None] + scores**2 / norms
+    found: Numbers = logsumexp(_evidence(fitted, gains, len(steps) + 1), axis=0)
+    return np.where(allowed(fitted.size, steps), found, -np.inf)
+
+
+def with_two_more(fitted: Fit, steps: list[int]) -> tuple[float, tuple[int, int]]:
+    """Log of the mean evidence over all pairs of further steps, and the best pair.
+
+    A level that comes and goes again hides from a search for single steps (Olshen et al. 2004).
+    """
+    explained, scores, norms = _beside(fitted, steps)
+    gram = _gram_beside(fitted, steps)
+    free = np.flatnonzero(allowed(fitted.size, steps))
+    firsts, seconds = np.triu_indices(len(free), SHORTEST)
+    if not len(firsts):
+        return -np.inf, (0, 0)
+    first, second = free[firsts], free[seconds]
+    total = np.full(len(first), -np.inf)
+    for kind in range(len(KINDS)):
+        a, b, both = scores[kind, first], scores[kind, second], gram[kind, first, second]
+        norm_a, norm_b = norms[kind, first], norms[kind, second]
+        gains = (a**2 * norm_b - 2 * a * b * both + b**2 * norm_a) / np.maximum(
+            norm_a * norm_b - both**2, 1e-12 * norm_a * norm_b
+        )
+        total = np.logaddexp(total, _evidence(fitted, explained[kind] + gains, len(steps) + 2, kind))
+    best = int(total.argmax())
+    return float(logsumexp(total) - np.log(len(total))), (int(first[best]), int(second[best]))
+
+
+def effect(fitted: Fit, others: list[int], low: int, high: int) -> Effect:
+    """Place and size of one step among the places `low` … `high`, beside the other steps."""
+    explained, scores, norms = _beside(fitted, others)
+    gains = explained[:, None] + scores**2 / norms
+    logs = np.where(
+        allowed(fitted.size, others), _evidence(fitted, gains, len(others) + 1), -np.inf
+    )  # (K, n - 1)
+    logs[:, :low] = logs[:, high + 1 :] = -np.inf
+    chances = np.exp(logs - logsumexp(logs))
+    freedom = max(1, fitted.size - 2 - len(others))
+    values = scores / norms
+    variances = np.maximum(fitted.squares[:, None] - gains, 0) / freedom / norms
+    value = float((chances * values).sum())
+    error = float(np.sqrt((chances * (variances + (values - value) ** 2)).sum()))
+    return Effect(chances.sum(axis=0), value, error, freedom)
+
+
+def allowed(size: int, steps: list[int]) -> NDArray[np.bool_]:
+    """Places at which a further step leaves every level SHORTEST points."""
+    places = np.ones(size - 1, dtype=bool)
+    places[: SHORTEST - 1] = places[size - SHORTEST :] = False
+    for step in steps:
+        places[max(0, step - SHORTEST + 1) : step + SHORTEST] = False
+    return places
+
+
+def mean_error(points: int, chances: Numbers, variances: Numbers) -> float:
+    """Standard error of the mean of so many points in a row, all kinds of noise weighed."""
+    lags = np.arange(1, points)
+    drift = np.array([points + 2 * float(((points - lags) * rho**lags).sum()) for rho in RHOS]) / points**2
+    parts = SHARES / points + (1 - SHARES) * drift
+    return float(np.sqrt((chances * variances * parts).sum()))
+
+
+def _sizes(fitted: Fit, steps: list[int]) -> tuple[Numbers, Numbers]:
+    """What the steps explain (K,), and how large each is (K, steps)."""
+    if not steps:
+        return np.zeros(len(KINDS)), np.zeros((len(KINDS), 0))
+    scores = fitted.scores[:, steps]
+    sizes = np.linalg.solve(fitted.frame.gram[:, steps][:, :, steps], scores[:, :, None])[:, :, 0]
+    return (scores * sizes).sum(axis=1), sizes
+
+
+def _beside(fitted: Fit, steps: list[int]) -> tuple[Numbers, Numbers, Numbers]:
+    """What the steps explain; scores and their variances with the steps taken out, (K, n - 1) each."""
+    norms = np.einsum("ktt->kt", fitted.frame.gram)
+    explained, sizes = _sizes(fitted, steps)
+    if not steps:
+        return explained, fitted.scores, norms
+    across = fitted.frame.gram[:, :, steps]
+    solved = np.linalg.solve(across[:, steps, :], across.transpose(0, 2, 1))
+    left = norms - np.einsum("kts,kst->kt", across, solved)
+    scores = fitted.scores - np.einsum("kts,ks->kt", across, sizes)
+    return explained, scores, np.maximum(left, 1e-9 * norms)
+
+
+def _gram_beside(fitted: Fit, steps: list[int]) -> Numbers:
+    """The Gram matrix with the steps taken out."""
+    gram = fitted.frame.gram
+    if not steps:
+        return gram
+    across = gram[:, :, steps]
+    left: Numbers = gram - across @ np.linalg.solve(across[:, steps, :], across.transpose(0, 2, 1))
+    return left
+
+
+def _evidence(fitted: Fit, explained: Numbers, steps: int, kind: int | None = None) -> Numbers:
+    """Log of the evidence for each kind, from the squares that the steps explain; g is the number of points."""
+    size = fitted.size
+    base, squares = fitted.frame.base, fitted.squares
+    if kind is not None:
+        base, squares = base[kind], squares[kind]
+    elif explained.ndim == 2:
+        base, squares = base[:, None], squares[:, None]
+    left = 1 - np.minimum(explained / squares, 1.0) * size / (1 + size)
+    found: Numbers = base - (size - 1) / 2 * np.log(squares * left) - steps / 2 * np.log1p(size)
+    return found
+
+
+def _parts(scores: Numbers) -> Numbers:
+    """Each point's own part of the scores, which are sums from a point to the end."""
+    parts: Numbers = -np.diff(np.pad(scores, ((0, 0), (1, 1))), axis=1)
+    return parts
+
+
+@lru_cache(maxsize=8)
+def _frame(size: int) -> Frame:
+    return _made(_precisions(size), None)
+
+
+def _made(precisions: tuple[Numbers, Numbers], weights: Numbers | None) -> Frame:
+    inverse, log_determinants = precisions
+    if weights is not None:
+        inverse = inverse / weights[:, None] / weights[None, :]
+    sums = inverse.sum(axis=2)
+    total = sums.sum(axis=1)
+    # Without the mean: a series is as good as one that lies higher.
+    inverse = inverse - sums[:, :, None] * sums[:, None, :] / total[:, None, None]
+    scores = np.cumsum(inverse[:, ::-1, :], axis=1)[:, ::-1, :][:, 1:, :]
+    gram = np.cumsum(scores[:, :, ::-1], axis=2)[:, :, ::-1][:, :, 1:]
+    return Frame(scores, gram, WEIGHTS - (log_determinants + np.log(total)) / 2)
+
+
+def _precisions(size: int) -> tuple[Numbers, Numbers]:
+    """The inverse of each kind's correlations, and the logarithm of their determinant."""
+    whitening, halves = _whitening()
+    part = whitening[:, :size, :size]
+    return part.transpose(0, 2, 1) @ part, 2 * halves[:, size - 1]
+
+
+@lru_cache(maxsize=1)
+def _whitening() -> tuple[Numbers, Numbers]:
+    """Inverse Cholesky factors of the correlations of LARGEST points, whose corners are those of fewer."""
+    lags = np.abs(np.subtract.outer(np.arange(LARGEST), np.arange(LARGEST)))
+    correlations = (1 - SHARES[:, None, None]) * RHOS[:, None, None] ** lags
+    correlations[:, lags == 0] = 1.0
+    factors = np.linalg.cholesky(correlations)
+    return np.linalg.inv(factors), np.cumsum(np.log(np.einsum("kii->ki", factors)), axis=1)

@@ -1,0 +1,141 @@
+"""The level that a noisy series follows, and which points follow it.
+
+Outliers, a second mode and a step all lie far from the rest; what tells them apart is how they come. So the noise
+is learned from the series itself: the path through the levels and the density of what is left around it in turns.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+
+import numpy as np
+from numpy.typing import NDArray
+
+Numbers = NDArray[np.float64]
+Whole = NDArray[np.int64]
+Flags = NDArray[np.bool_]
+
+FEWEST = 8
+"""Points below which nothing is called an outlier: too few agree on anything."""
+JUMP = 20.0
+"""What a change of level costs, in units of -2 log density: more than a few outliers in a row save."""
+REACH = 3.0
+"""Scales around its level within which a point follows it."""
+PASSES = 3
+"""Turns of path and density; more change nothing."""
+BANDWIDTH = 0.4
+"""Of the density, in scales: it must not blur two modes into one."""
+RESOLUTION = 1e-6
+"""No scale is below this share: a clock that counts coarsely makes equal times."""
+
+
+@dataclass(frozen=True)
+class Path:
+    """A series taken apart, point by point."""
+
+    levels: Numbers
+    rest: Numbers
+    """Distance of each point from its level."""
+    scale: float
+    """Standard deviation of the points that follow."""
+    follows: Flags
+
+    @property
+    def steps(self) -> Whole:
+        """The points at which the level is a new one."""
+        return np.flatnonzero(np.diff(self.levels)) + 1
+
+
+def follow(logs: Numbers, weights: Numbers | None = None) -> Path:
+    """The path through the levels of a series of logarithms; `weights` are relative standard errors around 1.
+
+    The path costs least by dynamic programming over all values as levels: a robust Potts functional, as in
+    Fearnhead and Rigaill (2019), first with their biweight loss, then with -2 log of the density of the rest
+    (Stone 1975 for estimates that learn their own loss).
+    """
+    size = len(logs)
+    spread = np.ones(size) if weights is None else weights
+    if size < FEWEST:
+        rest = logs - float(np.median(logs)) if size else logs
+        scale = float(rest.std()) if size else 0.0
+        return Path(logs - rest, rest, max(scale, RESOLUTION), np.ones(size, dtype=bool))
+    grid = np.unique(logs)
+    away = (logs[:, None] - grid[None, :]) / spread[:, None]
+    # Differences between neighbours know nothing of levels.
+    scale = max(1.4826 * float(np.median(np.abs(np.diff(logs)))) / 2**0.5, RESOLUTION)
+    loss = np.minimum((away / scale) ** 2, REACH**2)
+    rest = logs
+    for turn in range(PASSES):
+        rest, scale = _around(logs, spread, _cheapest(loss))
+        if turn < PASSES - 1:
+            loss = _learned(rest / spread, scale, away)
+    return Path(logs - rest, rest, scale, np.abs(rest) <= REACH * scale * spread)
+
+
+def _cheapest(loss: Numbers) -> Whole:
+    """The column of each row on the cheapest path, where a change of column costs JUMP (Viterbi 1967)."""
+    size, count = loss.shape
+    best = np.empty(size, dtype=int)
+    jumps = np.zeros((size, count), dtype=bool)
+    total = loss[0].copy()
+    for row in range(1, size):
+        best[row] = int(total.argmin())
+        other = total[best[row]] + JUMP
+        jumps[row] = total > other
+        total = np.minimum(total, other) + loss[row]
+    path = np.empty(size, dtype=int)
+    column = int(total.argmin())
+    for row in range(size - 1, -1, -1):
+        path[row] = column
+        if jumps[row, column]:
+            column = int(best[row])
+    return path
+
+
+def _around(logs: Numbers, spread: Numbers, path: Whole) -> tuple[Numbers, float]:
+    """The rest around the core of each piece of the path, and the scale of the cores."""
+    edges = [0, *(np.flatnonzero(np.diff(path)) + 1).tolist(), len(logs)]
+    pieces = [slice(start, end) for start, end in pairwise(edges)]
+    centres = np.empty_like(logs)
+    for piece in pieces:
+        centres[piece] = np.median(logs[piece])
+    scale = _lesser_half(((logs - centres) / spread)[logs != centres])
+    for _ in range(3):
+        inside = np.abs(logs - centres) <= REACH * scale * spread
+        for piece in pieces:
+            core = logs[piece][inside[piece]]
+            if len(core):
+                centres[piece] = core.mean()
+        rest = (logs - centres) / spread
+        core = rest[np.abs(rest) <= REACH * scale]
+        freedom = max(1, len(core) - len(pieces))
+        # 1.015 makes up for what REACH cuts off a Gaussian.
+        scale = max(1.015 * float(np.sqrt((core**2).sum() / freedom)), RESOLUTION)
+    return logs - centres, scale
+
+
+def _lesser_half(rest: Numbers) -> float:
+    """The smaller of the scales below and above: what disturbs a time works on one side."""
+    halves: Sequence[Numbers] = (-rest[rest < 0], rest[rest > 0])
+    scales = [1.4826 * float(np.median(half)) for half in halves if len(half) > 2]
+    return max(min(scales, default=0.0), RESOLUTION)
+
+
+def _learned(rest: Numbers, scale: float, away: Numbers) -> Numbers:
+    """-2 log of the density of the rest, read off at `away`; a kernel estimate on a grid."""
+    low, high = float(rest.min()) - 3 * scale, float(rest.max()) + 3 * scale
+    step = max(scale / 5, (high - low) / 4000)
+    count = int((high - low) / step) + 2
+    histogram = np.bincount(((rest - low) / step + 0.5).astype(int), minlength=count)
+    width = BANDWIDTH * scale
+    half = int(4 * width / step) + 1
+    kernel = np.exp(-0.5 * (np.arange(-half, half + 1) * step / width) ** 2)
+    density = np.convolve(histogram, kernel / (kernel.sum() * step))[half : half + count] / len(rest)
+    # Half a point may lie anywhere: what has not been seen is not impossible.
+    floor = 0.5 / len(rest) / (40 * scale)
+    farthest = -2 * np.log(floor)
+    places = low + np.arange(count) * step
+    losses: Numbers = np.interp(away, places, -2 * np.log(density + floor), left=farthest, right=farthest)
+    return losses

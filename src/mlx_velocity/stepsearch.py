@@ -1,0 +1,221 @@
+"""The steps in a stretch of a series: proposed in three ways, each judged beside all others."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.special import gammaln, logsumexp
+from scipy.stats import t as student
+
+from mlx_velocity import correlated
+from mlx_velocity.correlated import Effect, Fit
+from mlx_velocity.levels import Path, follow
+
+Numbers = NDArray[np.float64]
+
+FEWEST = 4
+"""Points in which a step can be judged."""
+CHANCE = 0.1
+"""A series without a step has evidence e^T for one with a chance of at most CHANCE e^-T. Theory gives 1 (Markov's
+inequality for a Bayes factor); evaluation/changepoints.py shows what holds in each kind of noise."""
+ONE, TWO, ALL = math.log(0.7), math.log(0.2), math.log(0.1)
+"""Weights of the three proposals: a step, a level that comes and goes, all steps of the path."""
+MOST = 20
+"""Steps of a path that are worth a look: more is drift."""
+UNSEEN = 0.1
+"""Outliers that a series may hold beside those that were seen."""
+
+
+@dataclass(frozen=True)
+class Window:
+    """A stretch of a series, with everything that the search looks at."""
+
+    logs: Numbers
+    path: Path
+    kept: NDArray[np.int64]
+    """The points that follow the path: only these are looked at."""
+    fitted: Fit | None
+    """None with fewer than FEWEST of them."""
+
+
+@dataclass(frozen=True)
+class Alone:
+    """Newest points that lie apart, too few to be a level."""
+
+    first: int
+    """Index of the first of them."""
+    log_ratio: float
+    error: float
+    freedom: int
+    p: float
+    """For Gaussian noise."""
+    rate: float
+    """Chance of so many outliers at the end, as often as outliers come in this stretch."""
+
+
+def window(logs: Numbers, weights: Numbers | None = None) -> Window:
+    """A stretch made ready; `weights` are relative standard errors of the points, around 1."""
+    path = follow(logs, weights)
+    kept = np.flatnonzero(path.follows)
+    fitted = None
+    if len(kept) >= FEWEST:
+        fitted = correlated.fit(logs[kept], None if weights is None else weights[kept])
+    return Window(logs, path, kept, fitted)
+
+
+def search(stretch: Window, rate: float) -> list[int]:
+    """The places of steps whose chance is at most `rate`, oldest first.
+
+    Place t lies between the kept points t and t + 1.
+    """
+    fitted = stretch.fitted
+    found: list[int] = []
+    if fitted is None or not correlated.allowed(fitted.size, []).any():
+        return found
+    hint = _hinted(stretch, fitted, rate)
+    while len(found) < fitted.size // correlated.SHORTEST:
+        added = _proposed(fitted, found, hint, rate)
+        better = _pruned(fitted, _settled(fitted, sorted([*found, *added])), rate)
+        if better in ([], found):
+            break
+        found = better
+    return found
+
+
+def chances(fitted: Fit, places: list[int]) -> list[float]:
+    """For each step the chance of such a one somewhere in a series without it: its own, or that of all together."""
+    before = correlated.evidence(fitted, [])
+    together = correlated.evidence(fitted, places) - before - _choices(fitted.size, len(places))
+    own = []
+    for number in range(len(places)):
+        gained, others = _gains(fitted, places, number)
+        own.append(_chance(ONE + float(logsumexp(gained)) - others - math.log(fitted.size - 1)))
+        # Near a place others do as well: that much more speaks for all together.
+        together += float(logsumexp(gained)) - correlated.evidence(fitted, places)
+    return [max(p, _chance(ALL + together)) for p in own] if len(own) > 1 else own
+
+
+def effect(fitted: Fit, places: list[int], number: int) -> Effect:
+    """Place and size of one of the steps."""
+    others, low, high = _gap(fitted, places, number)
+    return correlated.effect(fitted, others, low, high)
+
+
+def located(effect: Effect, confidence: float) -> tuple[int, int]:
+    """The first and the last of the likeliest places that hold `confidence` together."""
+    order = np.argsort(effect.chances, kind="stable")[::-1]
+    count = int(np.searchsorted(np.cumsum(effect.chances[order]), confidence)) + 1
+    return int(order[:count].min()), int(order[:count].max())
+
+
+def alone(stretch: Window, places: list[int]) -> Alone | None:
+    """The newest points, where they lie apart from the level on one side and are too few to be a level."""
+    fitted, rest, follows = stretch.fitted, stretch.path.rest, stretch.path.follows
+    if fitted is None or follows[-1]:
+        return None
+    first = int(stretch.kept[-1]) + 1
+    newest = rest[first:]
+    if not (np.all(newest > 0) or np.all(newest < 0)):
+        return None
+    level = stretch.kept[places[-1] + 1 :] if places else stretch.kept
+    variance = correlated.kinds(fitted, places) @ correlated.variances(fitted, places)
+    log_ratio = float(np.median(stretch.logs[first:]) - stretch.logs[level].mean())
+    error = math.sqrt(float(variance) * (1 / len(newest) + 1 / len(level)))
+    freedom = max(1, fitted.size - 1 - len(places))
+    apart = rest[:first][~follows[:first]]
+    alike = apart[apart * np.sign(newest[0]) > np.abs(newest).min() / 2]
+    rate = ((len(alike) + UNSEEN) / (first + 1)) ** len(newest)
+    p = 2 * float(student.sf(abs(log_ratio) / error, freedom))
+    return Alone(first, log_ratio, error, freedom, p, rate)
+
+
+def _chance(evidence: float) -> float:
+    return 1.0 if evidence < 0 else CHANCE * math.exp(-evidence)
+
+
+def _choices(size: int, steps: int) -> float:
+    """Log of the number of ways to choose the places."""
+    return float(gammaln(size) - gammaln(steps + 1) - gammaln(size - steps))
+
+
+def _gap(fitted: Fit, places: list[int], number: int) -> tuple[list[int], int, int]:
+    """The other steps, and the places between the neighbours of one."""
+    others = [*places[:number], *places[number + 1 :]]
+    low = places[number - 1] if number else 0
+    high = places[number + 1] if number + 1 < len(places) else fitted.size - 2
+    return others, low, high
+
+
+def _gains(fitted: Fit, places: list[int], number: int) -> tuple[Numbers, float]:
+    """The evidence with one of the steps at each place between its neighbours, and without it."""
+    others, low, high = _gap(fitted, places, number)
+    gained = correlated.with_one_more(fitted, others)
+    gained[:low] = gained[high + 1 :] = -np.inf
+    return gained, correlated.evidence(fitted, others)
+
+
+def _hinted(stretch: Window, fitted: Fit, rate: float) -> list[int]:
+    """The steps of the path, without those that the rest makes needless."""
+    places: list[int] = []
+    for place in np.searchsorted(stretch.kept, stretch.path.steps) - 1:
+        if 0 <= place < fitted.size - 1 and correlated.allowed(fitted.size, places)[place]:
+            places.append(int(place))
+    while 1 < len(places) <= MOST:
+        without = [
+            correlated.evidence(fitted, [*places[:number], *places[number + 1 :]])
+            for number in range(len(places))
+        ]
+        if _chance(correlated.evidence(fitted, places) - max(without) - math.log(fitted.size - 1)) <= rate:
+            return places
+        del places[int(np.argmax(without))]
+    return []
+
+
+def _proposed(fitted: Fit, found: list[int], hint: list[int], rate: float) -> list[int]:
+    """Steps to add; none where nothing speaks for more."""
+    before = correlated.evidence(fitted, found)
+    gained = correlated.with_one_more(fitted, found)
+    free = int(np.isfinite(gained).sum())
+    if not free:
+        return []
+    one = ONE + float(logsumexp(gained)) - math.log(free) - before
+    single = [int(gained.argmax())]
+    if _chance(one) <= rate:
+        return single
+    pairs, pair = correlated.with_two_more(fitted, found)
+    two = TWO + pairs - before
+    everything = -math.inf
+    if hint and not found:
+        everything = ALL + correlated.evidence(fitted, hint) - before - _choices(fitted.size, len(hint))
+    if _chance(float(logsumexp([one, two, everything]))) > rate:
+        return []
+    if everything >= max(one, two):
+        return hint
+    return list(pair) if two >= one else single
+
+
+def _settled(fitted: Fit, places: list[int]) -> list[int]:
+    """Each step at its likeliest place, given the others."""
+    for _ in range(3):
+        before = list(places)
+        for number in range(len(places)):
+            gained, _ = _gains(fitted, places, number)
+            if np.isfinite(gained).any():
+                places[number] = int(gained.argmax())
+        if places == before:
+            break
+    return places
+
+
+def _pruned(fitted: Fit, places: list[int], rate: float) -> list[int]:
+    """Without the steps that the others make needless, the weakest first."""
+    while places:
+        chances_now = chances(fitted, places)
+        worst = int(np.argmax(chances_now))
+        if chances_now[worst] <= rate:
+            break
+        places = _settled(fitted, [*places[:worst], *places[worst + 1 :]])
+    return places
