@@ -152,7 +152,7 @@ def _search(view: _View, rule: Rule) -> None:
 
 def _control(series: Sequence[Sequence[_View]], rule: Rule) -> None:
     """Keep the steps that hold over all series; their chances then count all series."""
-    entries: list[tuple[_View, int | None]] = []
+    entries: list[tuple[_View, int | None]] = []  # None stands for newest points alone
     chances: list[float] = []
     families = 0
     for views in series:
@@ -168,13 +168,13 @@ def _control(series: Sequence[Sequence[_View]], rule: Rule) -> None:
         # A series without a step is one question; one with several has answered as many.
         families += max(1, len(chances) - before)
     adjusted = stats.adjusted([*chances, *[1.0] * (families - len(chances))])
-    for (view, place), p in zip(entries, adjusted, strict=False):
-        if place is None and view.alone:
+    for (view, step), p in zip(entries, adjusted, strict=False):
+        if step is None and view.alone:
             # A newest point may be an outlier, however far it lies: then the rate of outliers is its chance.
             p = max(p, view.alone.rate)
             view.alone = replace(view.alone, p=p) if p <= rule.error_rate else None
-        elif place is not None:
-            number = view.places.index(place)
+        elif step is not None:
+            number = view.places.index(step)
             if p <= rule.error_rate:
                 view.chances[number] = p
             else:

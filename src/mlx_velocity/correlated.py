@@ -28,6 +28,9 @@ RHOS, SHARES, WEIGHTS = (np.array(column) for column in zip(*KINDS, strict=True)
 SHORTEST = 2
 """Points between two steps, or a step and an end."""
 LARGEST = 256
+"""Points that are looked at together at most."""
+PLACES = 60
+"""Places among which a pair of steps is sought."""
 
 
 @dataclass(frozen=True)
@@ -55,7 +58,7 @@ class Fit:
     @property
     def size(self) -> int:
         """Points of the series."""
-        return self.scores.shape[1] + 1
+        return int(self.scores.shape[1]) + 1
 
 
 @dataclass(frozen=True)
@@ -124,7 +127,8 @@ def with_two_more(fitted: Fit, steps: list[int]) -> tuple[float, tuple[int, int]
     """
     explained, scores, norms = _beside(fitted, steps)
     gram = _gram_beside(fitted, steps)
-    free = np.flatnonzero(allowed(fitted.size, steps))
+    # Steps settle on their places later: of a long series, every second or third is near enough.
+    free = np.flatnonzero(allowed(fitted.size, steps))[:: max(1, fitted.size // PLACES)]
     firsts, seconds = np.triu_indices(len(free), SHORTEST)
     if not len(firsts):
         return -np.inf, (0, 0)
@@ -181,7 +185,8 @@ def _sizes(fitted: Fit, steps: list[int]) -> tuple[Numbers, Numbers]:
         return np.zeros(len(KINDS)), np.zeros((len(KINDS), 0))
     scores = fitted.scores[:, steps]
     sizes = np.linalg.solve(fitted.frame.gram[:, steps][:, :, steps], scores[:, :, None])[:, :, 0]
-    return (scores * sizes).sum(axis=1), sizes
+    explained: Numbers = (scores * sizes).sum(axis=1)
+    return explained, sizes
 
 
 def _beside(fitted: Fit, steps: list[int]) -> tuple[Numbers, Numbers, Numbers]:

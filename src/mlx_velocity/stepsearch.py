@@ -18,9 +18,10 @@ Numbers = NDArray[np.float64]
 
 FEWEST = 4
 """Points in which a step can be judged."""
-CHANCE = 0.1
-"""A series without a step has evidence e^T for one with a chance of at most CHANCE e^-T. Theory gives 1 (Markov's
-inequality for a Bayes factor); evaluation/changepoints.py shows what holds in each kind of noise."""
+CHANCE, USUAL = 0.05, 120
+"""A series without a step has evidence e^T for one with a chance of about CHANCE e^-T (at most e^-T in theory: Markov's
+inequality for a Bayes factor). Simulated with drift, the hardest noise; with fewer than USUAL points the kinds of
+noise are told apart less well, and CHANCE grows as their number falls. evaluation/changepoints.py shows what holds."""
 ONE, TWO, ALL = math.log(0.7), math.log(0.2), math.log(0.1)
 """Weights of the three proposals: a step, a level that comes and goes, all steps of the path."""
 MOST = 20
@@ -92,10 +93,10 @@ def chances(fitted: Fit, places: list[int]) -> list[float]:
     own = []
     for number in range(len(places)):
         gained, others = _gains(fitted, places, number)
-        own.append(_chance(ONE + float(logsumexp(gained)) - others - math.log(fitted.size - 1)))
+        own.append(_chance(ONE + float(logsumexp(gained)) - others - math.log(fitted.size - 1), fitted.size))
         # Near a place others do as well: that much more speaks for all together.
         together += float(logsumexp(gained)) - correlated.evidence(fitted, places)
-    return [max(p, _chance(ALL + together)) for p in own] if len(own) > 1 else own
+    return [max(p, _chance(ALL + together, fitted.size)) for p in own] if len(own) > 1 else own
 
 
 def effect(fitted: Fit, places: list[int], number: int) -> Effect:
@@ -132,8 +133,8 @@ def alone(stretch: Window, places: list[int]) -> Alone | None:
     return Alone(first, log_ratio, error, freedom, p, rate)
 
 
-def _chance(evidence: float) -> float:
-    return 1.0 if evidence < 0 else CHANCE * math.exp(-evidence)
+def _chance(evidence: float, size: int) -> float:
+    return 1.0 if evidence < 0 else min(1.0, CHANCE * max(1.0, USUAL / size) * math.exp(-evidence))
 
 
 def _choices(size: int, steps: int) -> float:
@@ -168,7 +169,8 @@ def _hinted(stretch: Window, fitted: Fit, rate: float) -> list[int]:
             correlated.evidence(fitted, [*places[:number], *places[number + 1 :]])
             for number in range(len(places))
         ]
-        if _chance(correlated.evidence(fitted, places) - max(without) - math.log(fitted.size - 1)) <= rate:
+        least = correlated.evidence(fitted, places) - max(without) - math.log(fitted.size - 1)
+        if _chance(least, fitted.size) <= rate:
             return places
         del places[int(np.argmax(without))]
     return []
@@ -183,14 +185,14 @@ def _proposed(fitted: Fit, found: list[int], hint: list[int], rate: float) -> li
         return []
     one = ONE + float(logsumexp(gained)) - math.log(free) - before
     single = [int(gained.argmax())]
-    if _chance(one) <= rate:
+    if _chance(one, fitted.size) <= rate:
         return single
     pairs, pair = correlated.with_two_more(fitted, found)
     two = TWO + pairs - before
     everything = -math.inf
     if hint and not found:
         everything = ALL + correlated.evidence(fitted, hint) - before - _choices(fitted.size, len(hint))
-    if _chance(float(logsumexp([one, two, everything]))) > rate:
+    if _chance(float(logsumexp([one, two, everything])), fitted.size) > rate:
         return []
     if everything >= max(one, two):
         return hint
