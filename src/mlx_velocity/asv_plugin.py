@@ -44,7 +44,7 @@ class Velocity(Environment):  # type: ignore[misc]
     def __init__(self, conf: Any, python: str, requirements_: Any, tagged_env_vars: Any) -> None:
         self._conf = conf
         self._prepared: environments.Prepared | None = None
-        settings = tracks.Settings(**getattr(conf, tracks.SETTINGS_KEY, {}))
+        settings = tracks.settings_of(conf, Path.cwd())
         results = Path(conf.results_dir).absolute()
         self._track = tracks.Track(results.name, Path.cwd(), _absolute(conf), settings)
         pins = environments.series(self._track, requirements.backend_here(settings.backend))

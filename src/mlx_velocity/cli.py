@@ -43,6 +43,14 @@ Machine = Annotated[
 Bench = Annotated[
     str | None, typer.Option("--bench", help="Only cases whose name matches this regular expression.")
 ]
+Wheelhouse = Annotated[
+    Path | None,
+    typer.Option("--wheelhouse", help="Make environments from the wheels in this folder, without an index."),
+]
+Inherit = Annotated[
+    bool,
+    typer.Option("--inherit", help="Take from the Python that runs this what would else be installed."),
+]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print errors only.")]
 
 # A pipe has no width: a sentence stays on its line there.
@@ -50,9 +58,14 @@ console = Console(width=None if sys.stdout.isatty() or "COLUMNS" in os.environ e
 
 
 def _track(
-    config: Path | None, name: str | None, repo: str | None = None, backend: str | None = None
+    config: Path | None,
+    name: str | None,
+    repo: str | None = None,
+    backend: str | None = None,
+    wheelhouse: Path | None = None,
+    inherit: bool = False,
 ) -> Track:
-    return tracks.load(tracks.find_config(config, name, Path.cwd()), repo, backend)
+    return tracks.load(tracks.find_config(config, name, Path.cwd()), repo, backend, wheelhouse, inherit)
 
 
 def _version(wanted: bool) -> None:
@@ -70,7 +83,8 @@ def _main(
 
 
 @app.command(epilog="Examples:\n\nmlx-velocity run\n\nmlx-velocity run mlx-0.31.1..main\n\n"
-             "mlx-velocity run mlx-lm-0.31.1 --bench decode\n\ngit rev-list -n 5 main | mlx-velocity run HASHFILE:-")  # fmt: skip
+             "mlx-velocity run mlx-lm-0.31.1 --bench decode\n\ngit rev-list -n 5 main | mlx-velocity run HASHFILE:-\n\n"
+             "mlx-velocity run --wheelhouse wheels --inherit")  # fmt: skip
 def run(
     range_: Annotated[
         str,
@@ -96,6 +110,8 @@ def run(
     list_only: Annotated[bool, typer.Option("--list", help="List the cases and measure nothing.")] = False,
     machine: Machine = None,
     backend: Backend = None,
+    wheelhouse: Wheelhouse = None,
+    inherit: Inherit = False,
     config: Config = None,
     track: TrackName = None,
     repo: Repo = None,
@@ -106,7 +122,7 @@ def run(
     from mlx_velocity.commands.run import run as run_command
 
     options = RunOptions(range_, profile, bench, machine, launches, steps, retry_failed, list_only, quiet)
-    run_command(_track(config, track, repo, backend), options, console)
+    run_command(_track(config, track, repo, backend, wheelhouse, inherit), options, console)
 
 
 @app.command(
@@ -175,6 +191,8 @@ def compare(
     json: Annotated[str | None, typer.Option("--json", help="Write JSON to FILE, or - to print it.")] = None,
     machine: Machine = None,
     backend: Backend = None,
+    wheelhouse: Wheelhouse = None,
+    inherit: Inherit = False,
     config: Config = None,
     track: TrackName = None,
     repo: Repo = None,
@@ -190,7 +208,7 @@ def compare(
         interleave.Budget(max_samples, seconds), force, control, quiet or "-" in (markdown, json),
     )  # fmt: skip
     found, clone = tracks.locate(config, track, repo, Path.cwd())
-    loaded = tracks.load(found, clone, backend)
+    loaded = tracks.load(found, clone, backend, wheelhouse, inherit)
     if (markdown, json) == ("-", "-"):
         raise InputError("Markdown and JSON can't both go to the terminal", "write one of them to a file")
     for target in (markdown, json):

@@ -22,8 +22,10 @@ from filelock import FileLock
 from uv import find_uv_bin
 
 import mlx_velocity
-from mlx_velocity import markers, records, requirements
+from mlx_velocity import cuda_libraries, markers, records, requirements
 from mlx_velocity.errors import EnvironmentFailure, InputError, MeasurementError
+from mlx_velocity.offline import inherited, sources
+from mlx_velocity.offline.sources import Source
 from mlx_velocity.requirements import RequirementSet
 from mlx_velocity.tracks import Track
 
@@ -41,6 +43,8 @@ PASSED_ON = (
     "HF_HUB_OFFLINE",
     "LD_LIBRARY_PATH",
     "CUDA_VISIBLE_DEVICES",
+    "CUDA_HOME",
+    "CUDA_PATH",
     markers.VARIABLE,
 )
 """Variables that a worker gets from us. All others, secrets among them, stay here."""
@@ -86,6 +90,9 @@ class Prepared:
         }
         if self.overlay is not None:
             passed["PYTHONPATH"] = str(self.overlay)
+        if self.record.backend == "cuda":
+            folders = [*self.path.glob("lib/python3*/site-packages"), self.path / inherited.FOLDER]
+            passed |= cuda_libraries.variables(folders, passed)
         return passed
 
 
@@ -148,13 +155,20 @@ def assemble(
     backend = requirements.backend_here(track.settings.backend)
     wanted = _requirement_set(pins, backend)
     python = pythons(track)
-    path = Path(track.conf.env_dir) / _digest(python, wanted)
-    record = _ensure(path, name_of(track, python, backend), backend, python, wanted, say)
+    source = source_of(track)
+    path = Path(track.conf.env_dir) / _digest(python, wanted, source)
+    record = _ensure(path, name_of(track, python, backend), backend, python, wanted, source, say)
     modules = {
         module: str(overlay if overlay and module.partition(".")[0] in track.settings.overlay else path)
         for module in track.settings.modules
     }
     return Prepared(record.name, path, record, modules, overlay)
+
+
+def source_of(track: Track) -> Source:
+    """Where the packages of a track's environments come from; raises InputError where that is nowhere."""
+    folder = track.settings.wheelhouse
+    return sources.of(Path(folder) if folder else None, track.settings.inherit, pythons(track))
 
 
 def uv(arguments: list[str], timeout_s: float = INSTALL_TIMEOUT_S) -> str:
@@ -187,7 +201,13 @@ def uv(arguments: list[str], timeout_s: float = INSTALL_TIMEOUT_S) -> str:
 
 
 def _ensure(
-    path: Path, name: str, backend: str, python: str, wanted: RequirementSet, say: Callable[[str], None]
+    path: Path,
+    name: str,
+    backend: str,
+    python: str,
+    wanted: RequirementSet,
+    source: Source,
+    say: Callable[[str], None],
 ) -> records.Environment:
     path.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(f"{path}.lock"):
@@ -202,26 +222,35 @@ def _ensure(
         shown = [Path(item).name if item.endswith(".whl") else item for item in wanted.requirements]
         say(f"installing {', '.join(shown)}")
         try:
-            _create(path, python, wanted)
+            _create(path, python, wanted, source)
+            taken = source.complete(path, wanted)
         except BaseException:
             shutil.rmtree(path, ignore_errors=True)
             raise
         listed = json.loads(uv(["pip", "list", "--format", "json", "--python", str(path / "bin" / "python")]))
-        packages = {item["name"]: item["version"] for item in listed}
-        record = records.Environment(name, backend, python, shown, packages)
+        packages = {item["name"]: item["version"] for item in listed} | taken
+        record = records.Environment(name, backend, python, shown, packages, sorted(taken))
         (path / MARKER).write_text(json.dumps(asdict(record)), "utf-8")
         return record
 
 
-def _create(path: Path, python: str, wanted: RequirementSet) -> None:
+def _create(path: Path, python: str, wanted: RequirementSet, source: Source) -> None:
+    source.check(wanted)
     here = f"{sys.version_info.major}.{sys.version_info.minor}"
     interpreter = sys.executable if python == here else python
     uv(["venv", "--quiet", "--no-project", "--no-python-downloads", "--python", interpreter, str(path)])
-    with tempfile.NamedTemporaryFile("w", suffix=".txt") as constraints:
-        constraints.write(wanted.constraints)
-        constraints.flush()
-        uv(["pip", "install", "--python", str(path / "bin" / "python"), "--constraints", constraints.name,
-            *wanted.requirements, *requirements.HARNESS])  # fmt: skip
+    with tempfile.TemporaryDirectory() as aside:
+        constraints, overrides = Path(aside, "constraints.txt"), Path(aside, "overrides.txt")
+        constraints.write_text(wanted.constraints, "utf-8")
+        # A requirement under a condition that never holds is none: that is how one is left to somebody else.
+        left = source.left_to_inherited(wanted)
+        overrides.write_text("".join(f"{name}; python_version < '0'\n" for name in left), "utf-8")
+        try:
+            uv(["pip", "install", "--python", str(path / "bin" / "python"), *source.options,
+                "--constraints", str(constraints), "--overrides", str(overrides),
+                *wanted.requirements, *requirements.HARNESS])  # fmt: skip
+        except EnvironmentFailure as error:
+            raise source.explained(error) from error
     link_probe(path)
 
 
@@ -274,7 +303,7 @@ def _wheel(track: Track, repo_path: str, commit: str, say: Callable[[str], None]
         source, out = Path(aside) / "source", Path(aside) / "out"
         with git.Repo.clone_from(repo_path, source, no_checkout=True, shared=True) as clone:
             clone.git.checkout("--force", commit)
-        uv(["build", "--wheel", "--no-python-downloads", "--python", pythons(track),
+        uv(["build", "--wheel", "--no-python-downloads", "--python", pythons(track), *source_of(track).options,
             "--out-dir", str(out), str(source)])  # fmt: skip
         if not folder.exists():
             out.rename(folder)
@@ -292,8 +321,10 @@ def _matrix_pins(track: Track) -> dict[str, str]:
     return {key: str(values[0] if isinstance(values, list) else values) for key, values in matrix.items()}
 
 
-def _digest(python: str, wanted: RequirementSet) -> str:
-    text = json.dumps([python, wanted.requirements, wanted.constraints, requirements.HARNESS])
+def _digest(python: str, wanted: RequirementSet, source: Source) -> str:
+    # Of an index nothing is added: a pinned version is the same every time.
+    there = [source.fingerprint(wanted)] if source != Source(python=source.python) else []
+    text = json.dumps([python, wanted.requirements, wanted.constraints, requirements.HARNESS, *there])
     return hashlib.sha256(text.encode()).hexdigest()[:12]
 
 

@@ -66,6 +66,8 @@ class Environment:
     requirements: list[str]
     packages: dict[str, str]
     """Exact version of every installed distribution."""
+    inherited: list[str] = field(default_factory=list)
+    """Those of them that were not installed for it: they come from the Python that was there."""
 
 
 @dataclass(frozen=True)

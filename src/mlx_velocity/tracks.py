@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import copy
 import hashlib
-from dataclasses import dataclass, field
+import os
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,9 @@ SETTINGS_KEY = "mlx_velocity"
 PLUGIN = ".mlx_velocity.asv_plugin"
 DEFAULT_MODULES = ("mlx.core", "mlx_lm")
 
+WHEELHOUSE_VARIABLE = "MLX_VELOCITY_WHEELHOUSE"
+INHERIT_VARIABLE = "MLX_VELOCITY_INHERIT"
+
 SCHEMA = "track.schema.json"
 """What we use of a configuration, and of what kind it is: asv takes anything."""
 
@@ -39,6 +43,10 @@ class Settings:
     """Modules whose place is checked in the worker before anything is measured."""
     backend: str = "auto"
     """cpu, metal, cuda, or auto: what the machine has."""
+    wheelhouse: str | None = None
+    """A folder of wheels that environments are made from, without an index; docs/offline.md."""
+    inherit: bool = False
+    """Whether environments take from the Python that runs this what they would otherwise install."""
 
 
 @dataclass(frozen=True)
@@ -141,8 +149,14 @@ def of_clone(clone: Path, suite: Path) -> Path | None:
     return None
 
 
-def load(path: Path, repo: str | None = None, backend: str | None = None) -> Track:
-    """Read a configuration; `repo` and `backend` override what it says.
+def load(
+    path: Path,
+    repo: str | None = None,
+    backend: str | None = None,
+    wheelhouse: Path | None = None,
+    inherit: bool = False,
+) -> Track:
+    """Read a configuration; `repo`, `backend`, `wheelhouse` and `inherit` override what it says.
 
     Raises InputError where the file is broken or contradicts itself.
     """
@@ -155,13 +169,14 @@ def load(path: Path, repo: str | None = None, backend: str | None = None) -> Tra
         for plugin in conf.plugins:
             if plugin != PLUGIN:
                 plugin_manager.import_plugin(plugin)
-        settings = Settings(**getattr(conf, SETTINGS_KEY, {}))
+        settings = settings_of(conf, path.parent)
     except (UserError, TypeError, ImportError, ValueError) as error:
         raise InputError(
             f"{path.name} is broken: {error}", "mend it, or compare it with docs/architecture.md"
         ) from error
-    if backend is not None:
-        settings = Settings(**{**vars(settings), "backend": backend})
+    given: dict[str, Any] = {"backend": backend, "inherit": inherit or None}
+    given["wheelhouse"] = str(wheelhouse.resolve()) if wheelhouse else None
+    settings = replace(settings, **{key: value for key, value in given.items() if value is not None})
     root = path.parent.parent if path.parent.name == TRACKS_FOLDER else path.parent
     for key in ("benchmark_dir", "results_dir", "env_dir", "html_dir"):
         setattr(conf, key, str((path.parent / getattr(conf, key)).resolve()))
@@ -175,6 +190,23 @@ def load(path: Path, repo: str | None = None, backend: str | None = None) -> Tra
             f"{path.name} names no benchmarks: {conf.benchmark_dir} does not exist", "set benchmark_dir"
         )
     return Track(Path(conf.results_dir).name, root, conf, settings)
+
+
+def settings_of(conf: Config, home: Path) -> Settings:
+    """Our settings of a configuration in the folder `home`; TypeError for a key that is none.
+
+    Where packages come from is a matter of the machine, so its environment variables count for every track.
+    """
+    found = Settings(**getattr(conf, SETTINGS_KEY, {}))
+    folder = home / found.wheelhouse if found.wheelhouse else None
+    if named := os.environ.get(WHEELHOUSE_VARIABLE):
+        folder = Path(named)
+    inherit = os.environ.get(INHERIT_VARIABLE, "")
+    return replace(
+        found,
+        wheelhouse=str(folder.resolve()) if folder else None,
+        inherit=inherit not in ("0", "false", "no") if inherit else found.inherit,
+    )
 
 
 def open_repo(track: Track) -> Repo:
