@@ -136,7 +136,9 @@ class CommitResults:
             self._save()
 
     def fail_all(self, failure: records.Failure, benchmarks: dict[str, dict[str, Any]]) -> None:
-        """Record that nothing could be measured: the environment failed."""
+        """Record that nothing could be measured: the environment failed. The same reason is not told twice."""
+        if any(_same_reason(item, failure) for item in self.stored):
+            return
         readings.append(self.readings_path, [failure])
         self.stored.append(failure)
         for benchmark in benchmarks.values():
@@ -149,9 +151,18 @@ class CommitResults:
         kept = [item for item in self.stored if not _retryable(item)]
         dropped = len(self.stored) - len(kept)
         if dropped:
-            readings.replace(self.readings_path, "".join(readings.dump(item) + "\n" for item in kept))
-            self.stored = kept
+            self._rewrite(kept)
         return dropped
+
+    def _rewrite(self, kept: list[records.Reading]) -> None:
+        readings.replace(self.readings_path, "".join(readings.dump(item) + "\n" for item in kept))
+        self.stored = kept
+
+    def environment_made(self) -> None:
+        """Drop what no longer holds: that this commit's environment failed."""
+        kept = [item for item in self.stored if not _of_environment(item)]
+        if len(kept) < len(self.stored):
+            self._rewrite(kept)
 
     def restore(self, benchmarks: dict[str, dict[str, Any]]) -> None:
         """Derive asv's file from the readings where it is missing."""
@@ -307,6 +318,18 @@ def measured_commits(folder: Path) -> set[str]:
         except (OSError, ValueError, KeyError, TypeError):
             continue
     return found
+
+
+def _of_environment(item: records.Reading) -> bool:
+    return isinstance(item, records.Failure) and item.benchmark is None
+
+
+def _same_reason(item: records.Reading, failure: records.Failure) -> bool:
+    return (
+        isinstance(item, records.Failure)
+        and _of_environment(item)
+        and (item.outcome, item.reason) == (failure.outcome, failure.reason)
+    )
 
 
 def _retryable(item: records.Reading) -> bool:

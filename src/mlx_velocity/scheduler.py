@@ -125,6 +125,7 @@ def run_plans(
             summary.total -= item.size
             tell("failed", f"{outcome}: {error.message}")
             continue
+        item.stored.environment_made()
         if prepared.record not in item.stored.stored:
             item.stored.add(prepared.record)
         with markers.mark(f"{item.commit.short} {item.commit.subject}", "commit"):
@@ -208,7 +209,13 @@ def open_launch(worker: Worker, prepared: Prepared, batch: bool = False) -> Laun
     `batch` is for comparisons: it takes noise away, and changes what is measured, which a series must not.
     """
     answer = worker.request(
-        {"op": "hello", "modules": prepared.modules, "cores": cores(prepared), "batch": batch},
+        {
+            "op": "hello",
+            "modules": prepared.modules,
+            "cores": cores(prepared),
+            "batch": batch,
+            "backend": prepared.record.backend,
+        },
         HELLO_TIMEOUT_S,
     )
     return Launch(

@@ -153,7 +153,12 @@ class LocalWorker:
         name = (
             f" ({signal.Signals(-code).name})" if code is not None and -code in signal.valid_signals() else ""
         )
-        return WorkerError(f"exit {code}{name}", code, self._last_lines())
+        return WorkerError(f"exit {code}{name}{self._last_words()}", code, self._last_lines())
+
+    def _last_words(self) -> str:
+        """What C++ says of an exception that nobody caught: MLX computes in threads of its own."""
+        said = [line.partition("what():")[2].strip() for line in self._last_lines() if "what():" in line]
+        return f": {said[-1]}" if said else ""
 
     def _last_lines(self) -> list[str]:
         return [self._hide(line) for line in self._stderr]

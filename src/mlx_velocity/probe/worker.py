@@ -20,7 +20,7 @@ import traceback
 from collections.abc import Callable
 from typing import Any, TextIO
 
-from mlx_velocity.probe import bench, breakdown, control, measure, peaks, sensors
+from mlx_velocity.probe import bench, breakdown, control, device, measure, peaks, sensors
 
 Message = dict[str, Any]
 
@@ -29,7 +29,8 @@ def hello(request: Message) -> Message:
     """Pin the process, import the measured modules, and refuse if one lies elsewhere than intended.
 
     `modules` maps an import name to the folder that it must lie in; `cores` may be empty. With
-    `batch`, threads that share the core do not interrupt each other.
+    `batch`, threads that share the core do not interrupt each other. Where `backend` is named, MLX must
+    compute with it.
     """
     start = time.perf_counter()
     affinity = sensors.pin(request["cores"])
@@ -37,17 +38,23 @@ def hello(request: Message) -> Message:
     versions: dict[str, str] = {}
     for name, folder in request["modules"].items():
         versions[name] = _intended_version(name, folder)
+    startup_s = time.perf_counter() - start
+    if "mlx.core" in versions and request.get("backend"):
+        device.check(request["backend"])
     return {
         "affinity": affinity,
         "batch": batch,
         "modules": versions,
         "python": ".".join(map(str, sys.version_info[:3])),
-        "startup_s": time.perf_counter() - start,
+        "startup_s": startup_s,
     }
 
 
 def _intended_version(name: str, folder: str) -> str:
-    module = importlib.import_module(name)
+    try:
+        module = importlib.import_module(name)
+    except ImportError as error:
+        raise device.explained(error) from error
     # Without a file (a folder that holds no code) the working folder must not pass for one.
     file = os.path.realpath(getattr(module, "__file__", None) or os.devnull)
     if not file.startswith(os.path.realpath(folder) + os.sep):
