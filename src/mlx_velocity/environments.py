@@ -171,8 +171,10 @@ def source_of(track: Track) -> Source:
     return sources.of(Path(folder) if folder else None, track.settings.inherit, pythons(track))
 
 
-def uv(arguments: list[str], timeout_s: float = INSTALL_TIMEOUT_S) -> str:
-    """Run uv and return its standard output.
+def uv(
+    arguments: list[str], timeout_s: float = INSTALL_TIMEOUT_S, variables: dict[str, str] | None = None
+) -> str:
+    """Run uv, with `variables` beside our own, and return its standard output.
 
     Raises InputError where uv is missing, EnvironmentFailure with uv's own reason where it fails,
     MeasurementError where the package index is out of reach: another commit would fare no better.
@@ -184,7 +186,7 @@ def uv(arguments: list[str], timeout_s: float = INSTALL_TIMEOUT_S) -> str:
     try:
         done = subprocess.run(
             command, capture_output=True, text=True, errors="replace", timeout=timeout_s,
-            stdin=subprocess.DEVNULL, check=False,
+            stdin=subprocess.DEVNULL, check=False, env={**os.environ, **(variables or {})},
         )  # fmt: skip
     except subprocess.TimeoutExpired:
         raise EnvironmentFailure(f"uv {arguments[0]} took more than {timeout_s:.0f} s") from None
@@ -330,7 +332,7 @@ def _digest(python: str, wanted: RequirementSet, source: Source) -> str:
 
 def _uv_reason(stderr: str) -> str:
     """uv's explanation as one line, without its drawing characters and hints."""
-    lines = [line.strip(" \t×╰─▶│├") for line in stderr.splitlines()]
+    lines = [re.sub("^(error|cause): ", "", line.strip(" \t×╰─▶│├")) for line in stderr.splitlines()]
     kept = [
         line
         for line in lines

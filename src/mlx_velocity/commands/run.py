@@ -12,8 +12,10 @@ from mlx_velocity import cases as case_list
 from mlx_velocity import (
     environments,
     history,
+    installed,
     machine,
     readings,
+    records,
     requirements,
     results,
     scheduler,
@@ -22,6 +24,8 @@ from mlx_velocity import (
 )
 from mlx_velocity.commands.progress import RunProgress
 from mlx_velocity.errors import InputError, Interrupted, MeasurementError
+from mlx_velocity.offline import manifest
+from mlx_velocity.workers import WorkerError
 
 
 @dataclass(frozen=True)
@@ -53,15 +57,14 @@ def run(track: tracks.Track, options: RunOptions, console: Console) -> scheduler
     case_list.check_profile(profile)
     description = machine.describe(options.machine)
     folder = track.results_dir / str(description["machine"])
+    if options.list_only:
+        _list(track, repo_path, profile, options, folder, console)
+        return scheduler.Summary()
     with results.lock(track.work_dir, track.name, folder.name):
         commits = _commits(track, repo_path, options, folder)
         found = scheduler.discover(track, repo_path, commits)
         timeout_s = float(track.conf.default_benchmark_timeout)
         cases = case_list.expand(found.values(), profile, options.bench, timeout_s)
-        if options.list_only:
-            for case in cases:
-                console.print(escape(case.label), highlight=False)
-            return scheduler.Summary()
         description = keep_machine(folder, description)
         plans = []
         for commit in commits:
@@ -144,11 +147,67 @@ def _commits(track: tracks.Track, repo_path: str, options: RunOptions, folder: P
     # NEW asks of every commit what it lacks: an interrupted one is not new to asv, but not done either.
     spec = "ALL" if options.range == "NEW" else options.range
     commits = history.select(repo_path, spec, track.conf.branches, results.measured_commits(folder))
+    if options.range == "NEW" and (filled := _filled_for(track)):
+        commits = [commit for commit in commits if commit.hash in filled]
+        if not commits:
+            raise InputError(
+                "the wheelhouse was filled for no commit of this track",
+                "name a range, or fill one for this track",
+            )
     if options.steps and options.steps < len(commits):
         last = len(commits) - 1
         picks = {round(index * last / max(1, options.steps - 1)) for index in range(options.steps)}
         commits = [commit for index, commit in enumerate(commits) if index in picks]
     return commits
+
+
+def _filled_for(track: tracks.Track) -> list[str]:
+    """The commits that the track's wheelhouse was filled for; none where nobody says so."""
+    known = manifest.read(Path(track.settings.wheelhouse)) if track.settings.wheelhouse else None
+    return known.commits if known else []
+
+
+def _list(
+    track: tracks.Track, repo_path: str, profile: str, options: RunOptions, folder: Path, console: Console
+) -> None:
+    """The cases, one a line; how many launches and how much time that is goes to standard error."""
+    try:
+        # Finding cases needs no MLX: no environment is made for a look.
+        found = scheduler.discover_in(installed.here(), track)
+    except WorkerError:
+        found = scheduler.discover(track, repo_path, _commits(track, repo_path, options, folder))
+    cases = case_list.expand(
+        found.values(), profile, options.bench, float(track.conf.default_benchmark_timeout)
+    )
+    for case in cases:
+        console.print(escape(case.label), highlight=False)
+    launches = sum(options.launches or case.launches for case in cases)
+    known = _seconds_a_launch(folder, cases)
+    took = ""
+    if len(known) > len(cases) / 2:
+        seconds = sum(known.get(case.key, 0.0) * (options.launches or case.launches) for case in cases)
+        part = f" for {len(known)} of them" if len(known) < len(cases) else ""
+        took = f"; {units.clock(seconds)} a commit{part}, by what is stored for {folder.name}"
+    Console(stderr=True).print(
+        f"{units.count(len(cases), 'case')} of profile {profile}: {launches:,} case launches a commit{took}.",
+        highlight=False,
+        soft_wrap=True,
+    )
+
+
+def _seconds_a_launch(
+    folder: Path, cases: list[records.Case]
+) -> dict[tuple[str, str, tuple[str, ...]], float]:
+    """What a launch of each case took on this machine when it was measured last."""
+    wanted = {case.key for case in cases}
+    taken: dict[tuple[str, str, tuple[str, ...]], tuple[str, float]] = {}
+    for path in folder.glob(f"*{readings.SUFFIX}"):
+        for item in readings.read(path)[0]:
+            if isinstance(item, records.Measurement):
+                key = (item.benchmark, item.version, tuple(item.params))
+                if key in wanted and item.started > taken.get(key, ("", 0.0))[0]:
+                    taken[key] = (item.started, item.duration_s)
+    return {key: seconds for key, (_, seconds) in taken.items()}
 
 
 def keep_machine(folder: Path, description: dict[str, str | int]) -> dict[str, str | int]:

@@ -150,6 +150,9 @@ def of(folder: Path | None, inherit: bool, python: str) -> Source:
             f"--inherit takes the packages of Python {here}, and the track is measured with {python}",
             f"run mlx-velocity with Python {python}, or leave --inherit out",
         )
+    known = manifest.read(folder) if folder is not None else None
+    if known is not None and known.left_out and not inherit:
+        raise InputError("the wheelhouse was filled for a Python that has the rest", "add --inherit")
     return Source(folder, inherited.here() if inherit else None, python)
 
 

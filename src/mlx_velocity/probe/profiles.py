@@ -39,12 +39,13 @@ PROFILES: dict[str, dict[str, tuple[object, ...]]] = {
     "standard": {
         "model": (
             "llama-3.2-1b-bfloat16",
+            "llama-3.2-1b-8bit",
             "llama-3.2-1b-4bit",
             "qwen3-4b-4bit",
             "mamba2-1.3b-bfloat16",
         ),
         "tokens": (512, 2048),
-        "depth": (0, 2048),
+        "depth": (0, 2048, 4096),
         "rows": (1, 512),
         "moe": ("qwen3-30b-a3b-bfloat16",),
     },
@@ -57,7 +58,7 @@ PROFILES: dict[str, dict[str, tuple[object, ...]]] = {
             "qwen3-30b-a3b-4bit",
         ),
         "tokens": (512, 2048),
-        "depth": (0, 2048),
+        "depth": (0, 2048, 4096),
         "rows": (1, 512),
         "moe": ("qwen3-30b-a3b-bfloat16",),
     },
