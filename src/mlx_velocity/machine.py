@@ -116,6 +116,19 @@ def load(folder: Path) -> dict[str, str | int] | None:
     return description
 
 
+def contradiction(stored: dict[str, str | int], other: dict[str, str | int]) -> str:
+    """What two descriptions under one name say differently of what a machine is; nothing where they fit.
+
+    What stock asv stored may lack fields: only what it says can contradict. A byte of memory more or less,
+    or a newer system, makes no other machine.
+    """
+    for key in ("arch", "cpu", "num_cpu", "gpu"):
+        was, now = str(stored.get(key, other.get(key))), str(other.get(key, stored.get(key)))
+        if was != now:
+            return f"{key} was '{was}' and is '{now}'"
+    return ""
+
+
 def text_of(description: dict[str, str | int]) -> str:
     """The contents of machine.json."""
     return json.dumps({**description, "version": ASV_VERSION}, indent=4, sort_keys=True) + os.linesep

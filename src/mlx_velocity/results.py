@@ -164,6 +164,18 @@ class CommitResults:
         if len(kept) < len(self.stored):
             self._rewrite(kept)
 
+    def replace(self, whole: list[records.Reading], benchmarks: dict[str, dict[str, Any]]) -> None:
+        """Store `whole`, which holds all that is stored and more, and derive asv's file again."""
+        self._rewrite(whole)
+        named = {getattr(item, "benchmark", None) for item in whole}
+        for benchmark in benchmarks.values():
+            # None is a failed environment: it speaks of every benchmark that nothing else is known of.
+            if benchmark["name"] in named or (
+                None in named and benchmark["name"] not in self._asv.get_all_result_keys()
+            ):
+                self._derive(benchmark)
+        self._save()
+
     def restore(self, benchmarks: dict[str, dict[str, Any]]) -> None:
         """Derive asv's file from the readings where it is missing."""
         if self.path.exists():

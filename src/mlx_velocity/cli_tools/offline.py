@@ -74,3 +74,44 @@ def add_to(app: typer.Typer, console: Console) -> None:
             range_, folder, platform, python, backend, inherit, tuple(without or ()), control, runner, quiet
         )
         command.wheelhouse(tracks.load(tracks.find_config(config, track, Path.cwd()), repo), options, console)
+
+    @app.command(
+        name="import",
+        epilog="Examples:\n\nmlx-velocity import ~/from-the-lab/results --dry-run\n\n"
+        "mlx-velocity import ~/from-the-lab/results/releases/nvidia-h200\n\n"
+        "mlx-velocity import nvidia-h200 --track mlx-lm --machine nvidia-h200-b",
+    )
+    def import_results(
+        folder: Annotated[
+            Path,
+            typer.Argument(
+                metavar="DIR", help="A machine's folder of results, a track's, or a whole tree of them."
+            ),
+        ],
+        machine: Annotated[
+            str | None, typer.Option("--machine", help="Keep them under this name instead of their own.")
+        ] = None,
+        dry_run: Annotated[
+            bool, typer.Option("--dry-run", help="Say what would come and be refused, and change nothing.")
+        ] = False,
+        config: Annotated[
+            Path | None, typer.Option("--config", help="asv configuration to use instead of the nearest.")
+        ] = None,
+        track: Annotated[
+            str | None,
+            typer.Option("--track", help="The track that they are of; by default as their folder says."),
+        ] = None,
+        repo: Annotated[
+            str | None, typer.Option("--repo", help="Clone or URL to use instead of the track's own.")
+        ] = None,
+        quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print only what was refused.")] = False,
+    ) -> None:
+        """Take in results that were measured on another machine: united with what is here, never overwriting."""
+        from mlx_velocity import tracks
+        from mlx_velocity.commands import importing as command
+
+        def open_track(name: str | None) -> tracks.Track:
+            return tracks.load(tracks.find_config(config, name, Path.cwd()), repo)
+
+        options = command.ImportOptions(folder, machine, dry_run, quiet)
+        raise typer.Exit(command.import_all(open_track, track, options, console))

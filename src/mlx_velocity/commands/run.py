@@ -220,12 +220,9 @@ def keep_machine(folder: Path, description: dict[str, str | int]) -> dict[str, s
     if stored is None:
         readings.replace(folder / "machine.json", machine.text_of(description))
         return description
-    for key in ("arch", "cpu", "num_cpu", "gpu"):
-        # What stock asv stored may lack fields: only what it says can contradict.
-        was, now = str(stored.get(key, description[key])), str(description[key])
-        if was != now:
-            raise InputError(
-                f"the results of {folder.name} come from another machine: {key} was '{was}' and is '{now}'",
-                "give this one a name of its own with --machine NAME",
-            )
+    if wrong := machine.contradiction(stored, description):
+        raise InputError(
+            f"the results of {folder.name} come from another machine: {wrong}",
+            "give this one a name of its own with --machine NAME",
+        )
     return {key: value for key, value in stored.items() if key != "version"}
