@@ -142,7 +142,7 @@ LAYERS = {
         # An update of the release list is the only one who needs it.
         inside=frozenset({"pypi_simple"}),
         # What a profile selects is one table, for our runner and for stock asv.
-        also=frozenset({"probe.profiles"}),
+        also=frozenset({"probe.profiles", "probe.nvidia"}),
     ),
     # What measures and asks the maths meanwhile when to stop; and what says how it ended.
     "comparing": Layer(

@@ -36,6 +36,11 @@ SPEED_LIMIT_UNFIT = 90
 """Per cent, as macOS says it: a tenth is more than any change that one looks for."""
 GPU_BUSY_SHARE, GPU_BUSY_UNFIT = 0.1, 0.5
 """A desktop draws with a few per cent of a GPU; a film or a browser page takes more."""
+GPU_UNSEEN_BYTES = 2 << 30
+"""A driver keeps some hundred MB of a card for itself, and NVML counts them as used."""
+CUDA_OF_MLX = 13
+"""What mlx's wheels are built for since 0.30.1 (requirements.py); NVIDIA's drivers know it from 580 on."""
+POWER_LIMITED = 0.98
 SPREAD, SPREAD_UNFIT = 0.05, 0.25
 """p90 over p10 of a fixed loop: about 1 % on a quiet machine."""
 CLOCK_DRIFT_UNFIT = 0.1
@@ -57,7 +62,15 @@ def of_state(state: Look, platform: Platform) -> list[Finding]:
     """What a look at the machine says about measuring on it now, the gravest first."""
     memory, power, gpu = _memory(state, platform), _power(state, platform), _gpu(state, platform)
     return gravest_first(
-        [*_processor(state, platform), *_clocks(state, platform), *memory, *power, *gpu, *_place(state)]
+        [
+            *_processor(state, platform),
+            *_clocks(state, platform),
+            *memory,
+            *power,
+            *gpu,
+            *_nvidia(state),
+            *_place(state),
+        ]
     )
 
 
@@ -200,7 +213,7 @@ def _power(state: Look, platform: Platform) -> Iterable[Finding]:
 def _gpu(state: Look, platform: Platform) -> Iterable[Finding]:
     processes, share = state.get("gpu_processes", []), state.get("gpu_busy_share", 0.0)
     if processes:
-        names = ", ".join(f"{item['name']} (process {item['pid']})" for item in processes[:3])
+        names = ", ".join(map(_on_gpu, processes[:3]))
         text = f"{units.count(len(processes), 'other program')} on the GPU: {names}"
         yield Finding("gpu-shared", "warning", text, f"stop {processes[0]['name']}, or wait for it")
     if share > GPU_BUSY_SHARE:
@@ -210,6 +223,42 @@ def _gpu(state: Look, platform: Platform) -> Iterable[Finding]:
             "linux": "find it with nvidia-smi",
         }
         yield Finding("gpu-busy", _graver(share > GPU_BUSY_UNFIT), text, advice[platform])
+
+
+def _on_gpu(item: Look) -> str:
+    held = f", {units.bytes_(item['memory_bytes'])}" if "memory_bytes" in item else ""
+    return f"{item['name']} (process {item['pid']}{held})"
+
+
+def _nvidia(state: Look) -> Iterable[Finding]:
+    seen = sum(item.get("memory_bytes", 0) for item in state.get("gpu_processes", []))
+    total, unseen = state.get("gpu_memory_total_bytes", 0), state.get("gpu_memory_used_bytes", 0) - seen
+    if total and unseen > GPU_UNSEEN_BYTES:
+        yield Finding(
+            "gpu-memory", "warning",
+            f"{units.bytes_(unseen)} of the GPU's {units.bytes_(total)} are held by programs that can't be seen from here",
+            "ask who else uses this GPU; a model that does not fit beside them is skipped",
+        )  # fmt: skip
+    slowed = state.get("gpu_slowed", "")
+    # A power limit is part of a card, and what it does beside heavy work is no fault.
+    if "heat" in slowed or "hardware" in slowed:
+        text = f"the GPU's clocks are held down ({slowed})"
+        yield Finding(
+            "gpu-slowed", "unfit", text, "let it cool down; see why with nvidia-smi -q -d PERFORMANCE"
+        )
+    known = state.get("cuda_of_driver")
+    if known and int(known.partition(".")[0]) < CUDA_OF_MLX:
+        text = f"the NVIDIA driver {state.get('gpu_driver', '')} knows CUDA up to {known}, and mlx is built for {CUDA_OF_MLX}"
+        yield Finding("driver", "warning", text, "update the driver to 580 or later, to measure on this GPU")
+    limit, usual = state.get("gpu_power_limit_w"), state.get("gpu_usual_power_limit_w")
+    if limit and usual and limit < POWER_LIMITED * usual:
+        text = f"the GPU may take {limit:.0f} W, and usually {usual:.0f} W"
+        yield Finding(
+            "gpu-power-limit", "note", text, f"sudo nvidia-smi -pl {usual:.0f}, or keep it as it is for good"
+        )
+    if state.get("gpu_mig"):
+        text = "this is a part of a GPU (MIG): others compute on the rest of it"
+        yield Finding("gpu-part", "note", text, "compare its numbers with its own only")
 
 
 def _place(state: Look) -> Iterable[Finding]:

@@ -48,11 +48,21 @@ def flags(sensors: Look) -> list[str]:
     wrong = {
         "degraded_swap": sensors.get("swap_growth_bytes", 0) > SWAP_GROWTH_BYTES,
         "degraded_pressure": elapsed > 0 and stalled > STALLED_SHARE * elapsed,
-        "degraded_thermal": sensors.get("cpu_throttles", 0) > 0 or sensors.get("temperature_c", 0.0) > HOT_C,
+        "degraded_thermal": sensors.get("cpu_throttles", 0) > 0
+        or sensors.get("temperature_c", 0.0) > HOT_C
+        or hot_gpu(sensors),
+        # A power limit is part of a card; a brake that somebody else pulls, or a fault, is not.
+        "degraded_clocks": "hardware" in sensors.get("gpu_slowed", "") and not hot_gpu(sensors),
         # One core is waited for; of several, or beside a GPU, most must be taken before it shows.
         "degraded_load": in_queue(sensors) or (cores > 1 and others > BUSY_SHARE * cores),
     }
     return [name for name, holds in wrong.items() if holds] or [CLEAN]
+
+
+def hot_gpu(sensors: Look) -> bool:
+    """Whether heat held an NVIDIA GPU's clocks down, for more than a moment of a case or at its end."""
+    throttled, elapsed = sensors.get("gpu_thermal_throttle_s", 0.0), sensors.get("elapsed_s", 0.0)
+    return "heat" in sensors.get("gpu_slowed", "") or (elapsed > 0 and throttled > STALLED_SHARE * elapsed)
 
 
 def in_queue(sensors: Look) -> bool:
@@ -74,11 +84,13 @@ def worst(looks: Sequence[Look]) -> Look:
     merged: Look = {}
     for key in dict.fromkeys(key for look in looks for key in look):
         values = [look[key] for look in looks if key in look]
-        if key.endswith(("_growth_bytes", "_stall_s", "_throttles", "elapsed_s", "energy_j")):
+        if key.endswith(("_growth_bytes", "_stall_s", "_throttles", "_throttle_s", "elapsed_s", "energy_j")):
             merged[key] = sum(values)
         else:
             merged[key] = (
-                min(values) if key in ("available_bytes", "cpu_mhz", "allowed_cores") else max(values)
+                min(values)
+                if key in ("available_bytes", "allowed_cores") or key.endswith("_mhz")
+                else max(values)
             )
     # Own and others' time belong together: of one turn, not the least of one and the most of another.
     waiting = sorted(looks, key=lambda look: (not in_queue(look), look.get("own_busy_cores", 1.0)))
@@ -133,6 +145,10 @@ def of_comparison(sensors_list: Sequence[Look], controls: Sequence[dict[str, flo
             )
     if throttles := sum(look.get("cpu_throttles", 0) for look in sensors_list):
         said.append(f"The processor was throttled {throttles:,.0f} times because it was hot.")
+    if hot := sum(map(hot_gpu, sensors_list)):
+        said.append(
+            f"The GPU was slowed because it was hot during {hot} of {len(sensors_list)} measurements."
+        )
     return said
 
 

@@ -18,6 +18,7 @@ from typing import Any
 import psutil
 
 from mlx_velocity import macos
+from mlx_velocity.probe import nvidia
 
 LOOK_S = 1.0
 """How long others are watched: long enough for ticks of 10 ms."""
@@ -43,9 +44,16 @@ def look(root: Path = Path("/"), platform: str = sys.platform, run: Run | None =
     if hasattr(os, "getloadavg"):
         found["load_1m"] = round(os.getloadavg()[0], 2)
     found |= of_battery()
-    if shutil.which(NVIDIA[0]) or run:
-        own = {process.pid for process in _family()}
-        found["gpu_processes"] = [item for item in gpu_processes(ask(NVIDIA)) if item["pid"] not in own]
+    seen = nvidia.health()
+    own = {process.pid for process in _family()}
+    if "gpu_processes" in seen:
+        # Through a container's border a process has no name, and may be another one's number.
+        seen["gpu_processes"] = [{"name": _name(item["pid"]), **item} for item in seen["gpu_processes"]]
+    elif shutil.which(NVIDIA[0]) or run:
+        seen["gpu_processes"] = gpu_processes(ask(NVIDIA))
+    found |= seen
+    if "gpu_processes" in found:
+        found["gpu_processes"] = [item for item in found["gpu_processes"] if item["pid"] not in own]
     # The clocks while a core computes, which must be over before others are watched.
     _spin()
     found |= of_linux(root) if platform == "linux" else {}
@@ -108,6 +116,13 @@ def _family() -> list[psutil.Process]:
     """This process and those that it started."""
     me = psutil.Process()
     return [me, *me.children(recursive=True)]
+
+
+def _name(pid: int) -> str:
+    try:
+        return psutil.Process(pid).name()
+    except psutil.Error:
+        return "a program of somebody else"
 
 
 def _seconds(processes: list[psutil.Process]) -> float:

@@ -60,12 +60,13 @@ class Machine:
         """
         platform, variables = self._of_uv()
         with tempfile.TemporaryDirectory() as aside:
+            # Without a Python that is named, uv looks for that version through all that are here, every time.
             asked, constraints = Path(aside, "asked.in"), Path(aside, "constraints.txt")
             asked.write_text("\n".join([*wanted.requirements, *HARNESS]), "utf-8")
             constraints.write_text(wanted.constraints, "utf-8")
             said = environments.uv(
                 ["pip", "compile", "--quiet", "--only-binary", ":all:", "--no-header", "--no-annotate", "--no-strip-markers",
-                 "--python-platform", platform, "--python-version", self.python, "--constraints", str(constraints),
+                 "--python", sys.executable, "--python-platform", platform, "--python-version", self.python, "--constraints", str(constraints),
                  str(asked)], variables=variables,
             )  # fmt: skip
         return [line.partition(";")[0].strip() for line in said.splitlines() if "==" in line]

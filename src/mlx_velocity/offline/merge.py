@@ -13,7 +13,17 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from mlx_velocity import comparisons, environments, history, machine, profiles, readings, records, results, units
+from mlx_velocity import (
+    comparisons,
+    environments,
+    history,
+    machine,
+    profiles,
+    readings,
+    records,
+    results,
+    units,
+)
 from mlx_velocity.errors import InputError
 from mlx_velocity.history import Commit
 from mlx_velocity.tracks import Track

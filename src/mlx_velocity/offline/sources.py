@@ -5,11 +5,12 @@ from __future__ import annotations
 import importlib.metadata
 import re
 import sys
+import zipfile
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
-from packaging.requirements import Requirement
+from packaging.requirements import InvalidRequirement, Requirement
 from packaging.specifiers import SpecifierSet
 from packaging.utils import canonicalize_name
 
@@ -26,7 +27,7 @@ _LACKING = re.compile(
     r"\b(?P<absent>[\w.-]+) was not found in the provided package locations"
     r"|there (?:is|are) no versions? of (?P<version>[\w.=<>~!-]+)"
     r"|only (?:the following versions of )?(?P<only>[\w.=<>-]+) (?:is|are) available"
-    r"|\b(?P<tag>[\w.=-]+) has no wheels with a matching"
+    r"|\b(?P<tag>[\w.=-]+) has (?:no wheels with a matching|an invalid package format)"
 )
 """How uv says that a package, or a version of it, is not among what it was given."""
 
@@ -171,9 +172,16 @@ def _checked(folder: Path) -> None:
 
 @cache
 def _requires(path: Path) -> list[str]:
-    """Names of what a wheel requires, with any extra."""
-    (item,) = importlib.metadata.distributions(path=[str(path)])
-    return [canonicalize_name(Requirement(text).name) for text in item.requires or []]
+    """Names of what a wheel requires, with any extra; none of a wheel that can't be read, which uv refuses."""
+    try:
+        texts = [
+            text
+            for item in importlib.metadata.distributions(path=[str(path)])
+            for text in item.requires or []
+        ]
+        return [canonicalize_name(Requirement(text).name) for text in texts]
+    except (OSError, zipfile.BadZipFile, InvalidRequirement):
+        return []
 
 
 def _specifiers(wanted: RequirementSet) -> dict[str, SpecifierSet]:

@@ -8,8 +8,9 @@ of Apple's and not by a meter. NVIDIA's counts the whole card, moves ten times a
 from __future__ import annotations
 
 import functools
-import os
 from collections.abc import Callable
+
+from mlx_velocity.probe import nvidia
 
 _PARTS = ("cpu_total_mj", "gpu_mj", "gpu_sram_mj", "dram_mj", "ane_mj")
 
@@ -43,9 +44,7 @@ def _nvidia() -> Callable[[], float]:
     import pynvml
 
     pynvml.nvmlInit()
-    first = os.environ.get("CUDA_VISIBLE_DEVICES", "0").partition(",")[0].strip() or "0"
-    get = pynvml.nvmlDeviceGetHandleByIndex if first.isdecimal() else pynvml.nvmlDeviceGetHandleByUUID
-    handle = get(int(first) if first.isdecimal() else first)
+    handle = nvidia.device_of(pynvml)
     return lambda: float(pynvml.nvmlDeviceGetTotalEnergyConsumption(handle)) / 1000
 
 

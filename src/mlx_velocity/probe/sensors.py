@@ -9,10 +9,31 @@ import resource
 import time
 from typing import Any
 
-from mlx_velocity.probe import energy
+from mlx_velocity.probe import energy, nvidia
 
-GROWING = ("memory_stall_s", "cpu_stall_s", "cpu_throttles", "energy_j")
+GROWING = (
+    "memory_stall_s",
+    "cpu_stall_s",
+    "cpu_throttles",
+    "energy_j",
+    "gpu_thermal_throttle_s",
+    "gpu_power_throttle_s",
+)
 """Counters since the machine was started: what matters is how much they grew."""
+STATES = (
+    "load_1m",
+    "cpu_mhz",
+    "available_bytes",
+    "allowed_cores",
+    "temperature_c",
+    "batch",
+    "gpu_temperature_c",
+    "gpu_power_w",
+    "gpu_mhz",
+    "gpu_memory_mhz",
+    "gpu_slowed",
+)
+"""What is as it is at the end of a case."""
 CPU_SENSORS = ("coretemp", "k10temp", "zenpower", "cpu_thermal")
 """Names that Linux drivers give to a processor's own temperature."""
 THROTTLES_MOST = 8
@@ -40,7 +61,7 @@ def read(root: str = "/") -> dict[str, Any]:
     reading["allowed_cores"] = len(allowed)
     if hasattr(os, "SCHED_BATCH") and os.sched_getscheduler(0) == os.SCHED_BATCH:
         reading["batch"] = True
-    reading |= _linux(root)
+    reading |= _linux(root) | nvidia.look()
     joules = energy.read()
     if joules is not None:
         reading["energy_j"] = joules
@@ -55,8 +76,7 @@ def read(root: str = "/") -> dict[str, Any]:
 def between(before: dict[str, Any], after: dict[str, Any]) -> dict[str, Any]:
     """What the machine did between two looks: cores kept busy by others, and the state at the end."""
     elapsed = after["monotonic_s"] - before["monotonic_s"]
-    states = ("load_1m", "cpu_mhz", "available_bytes", "allowed_cores", "temperature_c", "batch")
-    summary: dict[str, Any] = {key: after[key] for key in states if key in after}
+    summary: dict[str, Any] = {key: after[key] for key in STATES if key in after}
     summary["swap_growth_bytes"] = after["swap_used_bytes"] - before["swap_used_bytes"]
     for key in GROWING:
         if key in before and key in after:
