@@ -68,6 +68,11 @@ def track_segfault():
     import faulthandler
     faulthandler._sigsegv()
 
+def track_out_of_memory():
+    print("terminate called after throwing an instance of 'std::runtime_error'", file=sys.stderr)
+    print("  what():  cudaMallocAsync(&data, size, stream) failed: out of memory", file=sys.stderr, flush=True)
+    os.abort()
+
 def track_exits():
     os._exit(3)
 
@@ -187,7 +192,7 @@ def test_discovery(talk: Talk) -> None:
     answer = talk.worker.request({"op": "discover", "benchmark_dir": str(talk.suite)}, 60.0)
     found = {item["name"]: item for item in answer["benchmarks"]}
     assert found["cases.track_version"]["type"] == "track"
-    assert len(found) == 11
+    assert len(found) == 12
 
 
 # What a worker keeps to itself
@@ -246,6 +251,12 @@ def test_killed(talk: Talk) -> None:
     assert error.last_lines[-2] == "line 99"
     assert "cases.py" in error.last_lines[-1]
     is_public(error)
+
+
+def test_what_a_thread_of_mlx_threw(talk: Talk) -> None:
+    """Of a process that an uncaught C++ exception ended, such as out of memory in MLX's thread, the reason says which."""
+    error = talk.fails("track_out_of_memory")
+    assert error.reason == "exit -6 (SIGABRT): cudaMallocAsync(&data, size, stream) failed: out of memory"
 
 
 def test_segfault(talk: Talk) -> None:

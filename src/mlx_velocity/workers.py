@@ -98,6 +98,7 @@ class LocalWorker:
             raise WorkerError(f"the worker can't be started: {error.strerror}") from error
         self._answers: queue.Queue[bytes | None] = queue.Queue()
         self._stderr: deque[str] = deque(maxlen=LAST_LINES)
+        self._uncaught = ""
         self._readers = [
             threading.Thread(target=target, daemon=True) for target in (self._read, self._read_stderr)
         ]
@@ -156,9 +157,8 @@ class LocalWorker:
         return WorkerError(f"exit {code}{name}{self._last_words()}", code, self._last_lines())
 
     def _last_words(self) -> str:
-        """What C++ says of an exception that nobody caught: MLX computes in threads of its own."""
-        said = [line.partition("what():")[2].strip() for line in self._last_lines() if "what():" in line]
-        return f": {said[-1]}" if said else ""
+        """What C++ said of an exception that nobody caught: MLX computes in threads of its own."""
+        return f": {self._hide(self._uncaught)}" if self._uncaught else ""
 
     def _last_lines(self) -> list[str]:
         return [self._hide(line) for line in self._stderr]
@@ -178,4 +178,7 @@ class LocalWorker:
     def _read_stderr(self) -> None:
         assert self._process.stderr is not None
         for line in self._process.stderr:
-            self._stderr.append(line.decode("utf-8", "replace").rstrip())
+            text = line.decode("utf-8", "replace").rstrip()
+            self._stderr.append(text)
+            # The stacks of all threads follow, and push it out of the last lines.
+            self._uncaught = text.partition("what():")[2].strip() or self._uncaught

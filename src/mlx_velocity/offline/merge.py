@@ -160,12 +160,13 @@ def united(here: Sequence[records.Reading], coming: Iterable[records.Reading]) -
     known = {_identity(item): item for item in here}
     whole = list(here)
     for item in coming:
-        other = known.setdefault(_identity(item), item)
-        if other is item:
+        key = _identity(item)
+        if key not in known:
+            known[key] = item
             whole.append(item)
-        elif other != item:
+        elif known[key] != item:
             raise ValueError(
-                f"{_identity(item)[0]} of {getattr(item, 'launch', 'an environment')} says something else here"
+                f"{key[0]} of {getattr(item, 'launch', 'an environment')} says something else here"
             )
     last: dict[Any, str] = {}
     for item in whole:
