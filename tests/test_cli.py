@@ -29,9 +29,11 @@ from fixtures_site import Done, Project
 import mlx_velocity
 from mlx_velocity import __main__ as entry
 from mlx_velocity import cases, readings, scheduler, tracks
+from mlx_velocity import history as history_of
 from mlx_velocity.cli import app
 from mlx_velocity.environments import Prepared
 from mlx_velocity.errors import EnvironmentFailure
+from mlx_velocity.offline import manifest
 from mlx_velocity.probe import profiles
 from mlx_velocity.workers import WorkerError
 
@@ -427,6 +429,19 @@ def test_a_list_of_cases_measures_nothing(here: Run, track: tracks.Track, worker
     assert done.code == 0
     assert "prefill.Prefill.time_prefill(tiny-float32, 32)" in done.out.splitlines()
     assert worker.measured == 0
+
+
+def test_a_wheelhouse_says_what_is_new(
+    here: Run, track: tracks.Track, worker: Worker, tmp_path: Path
+) -> None:
+    """Without a range, the commits are measured that the wheelhouse was filled for; one for another track is refused."""
+    commit = history_of.one(track.conf.repo, "main").hash
+    for commits in ([commit], ["d" * 40]):
+        manifest.write(tmp_path, manifest.Manifest("x", "3.12", "cpu", "made-up", commits))
+        done = here("run", "--machine", "box", "--wheelhouse", str(tmp_path))
+        if commits == [commit]:
+            assert "at 1 commit of" in done.out, done.err
+    refused(done, WRONG, "for no commit of this track")
 
 
 def test_no_case_of_that_name(here: Run, track: tracks.Track, worker: Worker) -> None:
