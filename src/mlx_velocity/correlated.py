@@ -17,7 +17,7 @@ from scipy.special import logsumexp
 Numbers = NDArray[np.float64]
 
 KINDS = (
-    (0.0, 1.0, 1.0),
+    (0.0, 1.0, 2.0),
     *((rho, 0.0, 0.0) for rho in (0.3, 0.5, 0.65, 0.8, 0.9, 0.95, 0.98)),
     *((rho, 0.3, -1.0) for rho in (0.8, 0.9, 0.95)),
     *((rho, 0.6, -3.0) for rho in (0.8, 0.9)),

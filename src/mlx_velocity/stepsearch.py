@@ -24,6 +24,8 @@ inequality for a Bayes factor). Simulated with drift, the hardest noise; with fe
 noise are told apart less well, and CHANCE grows as their number falls. evaluation/changepoints.py shows what holds."""
 ONE, TWO, ALL = math.log(0.7), math.log(0.2), math.log(0.1)
 """Weights of the three proposals: a step, a level that comes and goes, all steps of the path."""
+NEARBY = np.array([1.0, 2.0, 3.0, 2.0, 1.0])
+"""How places near one another add up when one is to be named."""
 MOST = 20
 """Steps of a path that are worth a look: more is drift."""
 UNSEEN = 0.1
@@ -150,6 +152,12 @@ def _gap(fitted: Fit, places: list[int], number: int) -> tuple[list[int], int, i
     return others, low, high
 
 
+def _likeliest(gained: Numbers) -> int:
+    """The place in the middle of where a step is likeliest: a lonely peak counts less than a hill."""
+    chances = np.convolve(np.exp(gained - gained.max()), NEARBY, "same")
+    return int(np.where(np.isfinite(gained), chances, -1.0).argmax())
+
+
 def _gains(fitted: Fit, places: list[int], number: int) -> tuple[Numbers, float]:
     """The evidence with one of the steps at each place between its neighbours, and without it."""
     others, low, high = _gap(fitted, places, number)
@@ -184,7 +192,7 @@ def _proposed(fitted: Fit, found: list[int], hint: list[int], rate: float) -> li
     if not free:
         return []
     one = ONE + float(logsumexp(gained)) - math.log(free) - before
-    single = [int(gained.argmax())]
+    single = [_likeliest(gained)]
     if _chance(one, fitted.size) <= rate:
         return single
     pairs, pair = correlated.with_two_more(fitted, found)
@@ -206,7 +214,7 @@ def _settled(fitted: Fit, places: list[int]) -> list[int]:
         for number in range(len(places)):
             gained, _ = _gains(fitted, places, number)
             if np.isfinite(gained).any():
-                places[number] = int(gained.argmax())
+                places[number] = _likeliest(gained)
         if places == before:
             break
     return places
