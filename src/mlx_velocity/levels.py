@@ -41,11 +41,8 @@ class Path:
     scale: float
     """Standard deviation of the points that follow."""
     follows: Flags
-
-    @property
-    def steps(self) -> Whole:
-        """The points at which the level is a new one."""
-        return np.flatnonzero(np.diff(self.levels)) + 1
+    steps: Whole
+    """The points at which a new level begins."""
 
 
 def follow(logs: Numbers, weights: Numbers | None = None) -> Path:
@@ -60,18 +57,22 @@ def follow(logs: Numbers, weights: Numbers | None = None) -> Path:
     if size < FEWEST:
         rest = logs - float(np.median(logs)) if size else logs
         scale = float(rest.std()) if size else 0.0
-        return Path(logs - rest, rest, max(scale, RESOLUTION), np.ones(size, dtype=bool))
+        return Path(
+            logs - rest, rest, max(scale, RESOLUTION), np.ones(size, dtype=bool), np.empty(0, dtype=int)
+        )
     grid = np.unique(logs)
     away = (logs[:, None] - grid[None, :]) / spread[:, None]
     # Differences between neighbours know nothing of levels.
     scale = max(1.4826 * float(np.median(np.abs(np.diff(logs)))) / 2**0.5, RESOLUTION)
     loss = np.minimum((away / scale) ** 2, REACH**2)
-    rest = logs
+    rest, path = logs, np.zeros(size, dtype=int)
     for turn in range(PASSES):
-        rest, scale = _around(logs, spread, _cheapest(loss))
+        path = _cheapest(loss)
+        rest, scale = _around(logs, spread, path)
         if turn < PASSES - 1:
             loss = _learned(rest / spread, scale, away)
-    return Path(logs - rest, rest, scale, np.abs(rest) <= REACH * scale * spread)
+    follows = np.abs(rest) <= REACH * scale * spread
+    return Path(logs - rest, rest, scale, follows, np.flatnonzero(np.diff(path)) + 1)
 
 
 def _cheapest(loss: Numbers) -> Whole:

@@ -130,7 +130,8 @@ def alone(stretch: Window, places: list[int]) -> Alone | None:
     freedom = max(1, fitted.size - 1 - len(places))
     apart = rest[:first][~follows[:first]]
     alike = apart[apart * np.sign(newest[0]) > np.abs(newest).min() / 2]
-    rate = ((len(alike) + UNSEEN) / (first + 1)) ** len(newest)
+    # What was seen is a sample: twice its own scatter more may be usual.
+    rate = min(1.0, (len(alike) + 2 * math.sqrt(len(alike)) + UNSEEN) / (first + 1)) ** len(newest)
     p = 2 * float(student.sf(abs(log_ratio) / error, freedom))
     return Alone(first, log_ratio, error, freedom, p, rate)
 
