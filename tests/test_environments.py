@@ -6,23 +6,24 @@ import json
 import stat
 import subprocess
 import sys
-import tarfile
 import tempfile
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+import git
 import pytest
 from conftest import MakeTrack, Toy, one_line
 
 import mlx_velocity
-from mlx_velocity import environments
+from mlx_velocity import builds as builds_module
+from mlx_velocity import environments, installer
 from mlx_velocity.environments import MARKER, Prepared, prepare
 from mlx_velocity.errors import EnvironmentFailure, InputError, MeasurementError
 
 PINNED = {"requirements": "requirements.txt", "overlay": []}
-BUILT: dict[str, Any] = {"overlay": []}
+BUILT: dict[str, Any] = {"overlay": [], "build": {"pass": ["TOY_BUILDS"]}}
 HERE = f"{sys.version_info.major}.{sys.version_info.minor}"
 
 
@@ -83,7 +84,7 @@ def test_torn_overlay(toy_track: MakeTrack, toy: Toy, monkeypatch: pytest.Monkey
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(tarfile.TarFile, "extractall", interrupted)
+        patch.setattr(Path, "rename", interrupted)
         with pytest.raises(KeyboardInterrupt):
             prepare(track, toy.path, toy.commits["one"])
     made = prepare(track, toy.path, toy.commits["one"])
@@ -147,6 +148,20 @@ def test_variables(prepared: Prepared, monkeypatch: pytest.MonkeyPatch, tmp_path
     assert Path(variables["TMPDIR"]).is_dir()
     (tmp_path / "other").mkdir()
     assert Prepared("other", tmp_path / "other", prepared.record).variables()["TMPDIR"] != variables["TMPDIR"]
+
+
+def test_commit_that_needs_more(toy_track: MakeTrack, toy: Toy, tmp_path: Path) -> None:
+    """A commit that needs a newer package than the track pins is incompatible: it would measure a mixture."""
+    with git.Repo.clone_from(toy.path, tmp_path / "clone") as clone:
+        (tmp_path / "clone" / "setup.py").write_text("setup(install_requires=['psutil>=9999'])", "utf-8")
+        clone.index.add(["setup.py"])
+        author = git.Actor("Somebody", "somebody@example.invalid")
+        commit = clone.index.commit("needs more", author=author, committer=author).hexsha
+    track = toy_track(matrix={"req": {"psutil": ["7.2.2"]}})
+    with pytest.raises(EnvironmentFailure) as error:
+        prepare(track, str(tmp_path / "clone"), commit)
+    assert failure(error) == "this commit needs psutil>=9999, and 7.2.2 is pinned"
+    assert error.value.incompatible
 
 
 # Environments that break
@@ -227,7 +242,7 @@ def test_no_uv(own: MakeTrack, toy: Toy, monkeypatch: pytest.MonkeyPatch) -> Non
     def missing() -> str:
         raise FileNotFoundError("Could not find the uv binary\n in any of\n these")
 
-    monkeypatch.setattr(environments, "find_uv_bin", missing)
+    monkeypatch.setattr(installer, "find_uv_bin", missing)
     with pytest.raises(InputError) as error:
         prepare(own(), toy.path, toy.commits["two"])
     assert one_line(error) == "uv is missing; install it: pip install uv"
@@ -236,11 +251,11 @@ def test_no_uv(own: MakeTrack, toy: Toy, monkeypatch: pytest.MonkeyPatch) -> Non
 def test_uv_that_hangs(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """A uv that never ends is ended, and that is the reason."""
     uv = tmp_path / "uv"
-    uv.write_text("#!/bin/sh\nexec sleep 600\n", "utf-8")
+    uv.write_text("#!/bin/sh\nsleep 600\n", "utf-8")  # a child that holds its output open
     uv.chmod(uv.stat().st_mode | stat.S_IEXEC)
-    monkeypatch.setattr(environments, "find_uv_bin", lambda: str(uv))
+    monkeypatch.setattr(installer, "find_uv_bin", lambda: str(uv))
     with pytest.raises(EnvironmentFailure, match="uv pip took more than 0 s") as error:
-        environments.uv(["pip", "install", "toy"], timeout_s=0.1)
+        installer.uv(["pip", "install", "toy"], timeout_s=0.1)
     assert not error.value.incompatible
 
 
@@ -302,6 +317,91 @@ def test_built_record_is_public(own: MakeTrack, toy: Toy, builds: Path, tmp_path
     record = prepare(own(BUILT), toy.path, toy.commits["two"]).record
     assert any("toy-2.0-py3-none-any.whl" in item for item in record.requirements)
     assert str(tmp_path) not in json.dumps(record.requirements)
+
+
+def test_another_way_to_build(
+    own: MakeTrack, toy: Toy, builds: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another compiler or other flags make another wheel; more jobs and another cache do not."""
+    track = own(BUILT)
+    places = []
+    for name, value in (
+        ("CC", ""),
+        ("CMAKE_BUILD_PARALLEL_LEVEL", "2"),
+        ("CCACHE_DIR", "x"),
+        ("CC", "clang"),
+    ):
+        monkeypatch.setenv(name, value)
+        places.append(prepare(track, toy.path, toy.commits["two"]).path)
+    assert places[0] == places[1] == places[2] != places[3]
+    assert builds.read_text("utf-8").splitlines() == ["built"] * 2
+
+
+def test_variables_of_a_build(own: MakeTrack, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A build gets the track's variables for its backend, then the user's; of lists, all words in that order."""
+    settings = {
+        "variables": {"CMAKE_ARGS": "-DA=1", "CC": "gcc"},
+        "backends": {"cuda": {"CMAKE_ARGS": "-DCUDA=ON"}},
+        "pass": ["MINE"],
+    }
+    track = own({"overlay": [], "build": settings})
+    for name in builds_module.CHOICES:
+        monkeypatch.delenv(name, raising=False)
+    assert builds_module.choices(track, "cpu") == {"CMAKE_ARGS": "-DA=1", "CC": "gcc"}
+    for name, value in (("CMAKE_ARGS", "-DA=2"), ("CC", "clang"), ("MINE", "x"), ("SECRET_TOKEN", "y")):
+        monkeypatch.setenv(name, value)
+    assert builds_module.choices(track, "cuda") == {
+        "CMAKE_ARGS": "-DA=1 -DCUDA=ON -DA=2", "CC": "clang", "MINE": "x",
+    }  # fmt: skip
+
+
+def test_a_build_gets_no_secrets(
+    own: MakeTrack, toy: Toy, builds: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A build sees no variable that nobody meant for it."""
+    monkeypatch.setenv("SECRET_TOKEN", "mine")
+    with git.Repo.clone_from(toy.path, tmp_path / "clone") as clone:
+        clone.git.checkout("-q", toy.commits["two"])
+        file = tmp_path / "clone" / "backend.py"
+        text = file.read_text("utf-8").replace(
+            'log.write("built\\n")', 'log.write(os.environ.get("SECRET_TOKEN", "none"))'
+        )
+        file.write_text(text, "utf-8")
+        clone.index.add(["backend.py"])
+        author = git.Actor("Somebody", "somebody@example.invalid")
+        commit = clone.index.commit("nosy", author=author, committer=author).hexsha
+    prepare(own(BUILT), str(tmp_path / "clone"), commit)
+    assert builds.read_text("utf-8") == "none"
+
+
+@pytest.mark.parametrize(
+    ("said", "reason"),
+    [
+        ("/somewhere/mlx/ops.cpp:12:3: error: no such thing", "ops.cpp:12:3: error: no such thing"),
+        # The words of an index that can't be reached, but it is the build that says them.
+        (
+            "CMake Error at x.cmake:163: failed to fetch json",
+            "CMake Error at x.cmake:163: failed to fetch json",
+        ),
+    ],
+)
+def test_the_compilers_error_is_the_reason(
+    said: str, reason: str, own: MakeTrack, toy: Toy, tmp_path: Path
+) -> None:
+    """Of a long build log the first errors of the compiler are the reason, and the rest stays in a file."""
+    with git.Repo.clone_from(toy.path, tmp_path / "clone") as clone:
+        noise = 'print("compiling\\n" * 500)'
+        text = f"{noise}\nprint({said!r})\n{noise}\nraise SystemExit(1)\n"
+        (tmp_path / "clone" / "backend.py").write_text(text, "utf-8")
+        clone.index.add(["backend.py"])
+        author = git.Actor("Somebody", "somebody@example.invalid")
+        commit = clone.index.commit("does not compile", author=author, committer=author).hexsha
+    track = own(BUILT)
+    with pytest.raises(EnvironmentFailure) as error:
+        prepare(track, str(tmp_path / "clone"), commit)
+    assert error.value.message.startswith(reason)
+    log = track.root / error.value.advice.rpartition(" ")[2]
+    assert log.read_text("utf-8").count("compiling") > 900
 
 
 def test_build_that_fails(own: MakeTrack, toy: Toy) -> None:

@@ -21,6 +21,7 @@ PRINTED = {
     "agree_with_mlx_lm": ("prefill", "decode", "ratio", "not judged in quick mode"),
     "bench_agrees": ("prefill", "decode", "ratio", "not judged in quick mode"),
     "monitor_cost": ("of a core", "milliseconds a reading", "not judged in quick mode"),
+    "lay_over_cost": ("a new commit", "once more", "not judged in quick mode"),
     "ab_error_rates": ("Two equal sides", "Head slower", "20 cases at once", "not judged in quick mode"),
 }
 
@@ -241,3 +242,10 @@ def test_unequal_work_is_an_error(
     with pytest.raises(Exception, match=said) as error:
         check(ours, stock)
     assert type(error.value).__name__ == "Incomplete"
+
+
+def test_lay_over_cost_lays_commits_over(tmp_path: Path) -> None:
+    """A quick run lays three commits over and tells a new one from one that is there."""
+    report = quick("lay_over_cost", tmp_path)
+    assert (report["commits"], report["files"]) == (3, 200)
+    assert all(is_positive(value) for kind in ("new", "again") for value in report[kind].values())

@@ -149,3 +149,39 @@ def test_known_commits(toy: Toy) -> None:
     """Of stored hashes only those are known that the repository still has."""
     known = history.known_commits(toy.path, [toy.commits["one"], UNKNOWN])
     assert {key: commit.subject for key, commit in known.items()} == {toy.commits["one"]: "one"}
+
+
+# Repositories that are not as one expects
+
+
+def test_nothing_to_measure(tmp_path: Path) -> None:
+    """A folder that is no repository, or holds no commit, is one line that says what to name instead."""
+    git.Repo.init(tmp_path / "empty").close()
+    git.Repo.init(tmp_path / "bare", bare=True).close()
+    (tmp_path / "none").mkdir()
+    for name, said in (("none", "is no git repository"), ("empty", "holds no commit"), ("bare", "holds no commit")):  # fmt: skip
+        with pytest.raises(InputError) as error:
+            history.check(str(tmp_path / name))
+        assert f"{name} {said}" in one_line(error)
+        assert "--repo" in error.value.advice
+
+
+def test_shallow(toy: Toy, tmp_path: Path) -> None:
+    """A shallow clone can be measured, with a word of warning; what it lacks says how to get it."""
+    assert history.check(toy.path) == ""
+    shallow = str(tmp_path / "shallow")
+    git.Repo.clone_from(f"file://{toy.path}", shallow, depth=2).close()
+    assert history.check(shallow).endswith(f"git -C {shallow} fetch --unshallow")
+    assert [commit.subject for commit in select(shallow, "ALL", ["main"], [])] == ["unbuildable", "broken"]
+    with pytest.raises(InputError) as error:
+        history.one(shallow, toy.commits["one"])
+    assert "fetch --unshallow" in one_line(error)
+
+
+def test_bare_without_a_word(toy: Toy, tmp_path: Path) -> None:
+    """A bare repository whose configuration does not say so is read all the same."""
+    bare = tmp_path / "mirror"
+    git.Repo.clone_from(toy.path, bare, bare=True).close()
+    (bare / "config").unlink()
+    assert history.check(str(bare)) == ""
+    assert history.one(str(bare), "v2").hash == toy.commits["two"]

@@ -75,7 +75,12 @@ LAYERS = {
         frozenset(
             {
                 "anatomy",
+                "anchor",
                 "changepoints",
+                "correlated",
+                "exact",
+                "levels",
+                "stepsearch",
                 "fairness",
                 "findings",
                 "operations",
@@ -113,12 +118,15 @@ LAYERS = {
             {
                 "archive",
                 "asv_plugin",
+                "builds",
                 "cases",
                 "comparisons",
                 "cuda_libraries",
+                "declared",
                 "environments",
                 "history",
                 "installed",
+                "installer",
                 "machine",
                 "profiles",
                 "macos",

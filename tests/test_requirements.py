@@ -80,6 +80,51 @@ def test_era(name: str, version: str, transformers: str) -> None:
     assert constraints == era_constraints(Version(version))
 
 
+@pytest.mark.parametrize(
+    ("version", "needs", "transformers"),
+    [
+        ("0.14.0", "transformers[sentencepiece]>=4.39.3", "4.44.2"),
+        ("0.29.2", "transformers>=4.39.3", "4.57.6"),
+        ("0.29.2", "transformers==5.0.0rc1", "5.0.0rc1"),
+        ("0.30.5", "transformers>=5.0.0", "5.23.0"),
+        ("0.30.5", "transformers>=99", "5.0.0rc3"),
+    ],
+)
+def test_era_of_a_commit(version: str, needs: str, transformers: str) -> None:
+    """A commit between two releases belongs to the next era when it already needs what comes with it."""
+    pins = ["mlx==0.32.4", "transformers"]
+    constraints = requirement_set(pins, "cpu", Version(version), [Requirement(needs)]).constraints
+    assert f"transformers=={transformers}" in constraints.splitlines()
+
+
+@pytest.mark.parametrize(
+    ("need", "said"),
+    [
+        ("mlx>=0.32.1; platform_system == 'Darwin'", ["mlx>=0.32.1, and 0.31.2 is pinned"]),
+        ("MLX>0.31.2", ["MLX>0.31.2, and 0.31.2 is pinned"]),
+        ("mlx>=0.31.2", []),
+        ("numpy>=3", ["numpy>=3, and 2.4.6 is pinned"]),
+        ("somebody>=3", []),
+        ("somebody-else>=1", []),
+    ],
+)
+def test_unmet(need: str, said: list[str]) -> None:
+    """A need that an exact pin contradicts is said with both; what is not pinned contradicts nothing."""
+    chosen = requirement_set(["mlx==0.31.2", "mlx-lm==0.31.2", "somebody"], "cpu")
+    assert requirements.unmet([Requirement(need)], chosen) == said
+
+
+def test_missing() -> None:
+    """What a commit needs is installed with it, in the era's version; its own range counts where the era has none."""
+    needs = [
+        "mlx>=0.30; platform_system == 'Darwin'", "transformers[sentencepiece]>=4.39.3", "NumPy", "numpy>=1",
+        "datasets>=2", "pywin32; sys_platform == 'win32'",
+    ]  # fmt: skip
+    chosen = requirement_set(["mlx==0.32.4"], "cpu")
+    wanted = requirements.missing(map(Requirement, needs), chosen)
+    assert wanted == ["datasets>=2", "numpy", "transformers[sentencepiece]"]
+
+
 def test_no_mlx_lm() -> None:
     """Without mlx-lm, or without its version, the newest era counts."""
     newest = era_constraints(Version("99"))

@@ -181,12 +181,27 @@ def test_local_repository(toy_track: MakeTrack, toy: Toy) -> None:
 
 
 @pytest.mark.parametrize("repo", ["none", "https://127.0.0.1:9/toy.git", "--upload-pack=touch x"])
-def test_no_repository(repo: str, home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A repository that can't be had is one line that says how to name one."""
+def test_no_repository(
+    repo: str, home: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """A repository that can't be had is one line that says how to name one, and nobody else says more."""
     monkeypatch.chdir(home)
     with pytest.raises(InputError) as error:
         open_repo(load(home / "asv.conf.json", repo))
     assert "--repo" in one_line(error)
+    assert capfd.readouterr() == ("", "")
+
+
+@pytest.mark.parametrize("kind", ["no repository", "no commit"])
+def test_a_folder_that_is_no_clone(kind: str, home: Path) -> None:
+    """A folder that is no repository, or an empty one, is refused before anything is cloned or measured."""
+    folder = home / "there"
+    folder.mkdir()
+    if kind == "no commit":
+        git.Repo.init(folder).close()
+    with pytest.raises(InputError) as error:
+        open_repo(load(home / "asv.conf.json", str(folder)))
+    assert "there is no git" in one_line(error) or "there holds no commit" in one_line(error)
 
 
 def test_no_kind_of_repository(make_track: MakeTrack) -> None:
@@ -213,7 +228,7 @@ def test_new_commits_are_fetched(home: Path, toy: Toy, monkeypatch: pytest.Monke
     shutil.copytree(toy.path, upstream)
     seen: list[list[str]] = []
 
-    def discover(track: tracks.Track, repo_path: str, commits: list[history.Commit], *_: Any) -> Any:
+    def discover(track: tracks.Track, repo_path: str, commits: list[history.Commit], **_: Any) -> Any:
         seen.append([commit.subject for commit in commits])
         raise MeasurementError("enough")
 

@@ -184,7 +184,9 @@ def _sizes(fitted: Fit, steps: list[int]) -> tuple[Numbers, Numbers]:
     if not steps:
         return np.zeros(len(KINDS)), np.zeros((len(KINDS), 0))
     scores = fitted.scores[:, steps]
-    sizes = np.linalg.solve(fitted.frame.gram[:, steps][:, :, steps], scores[:, :, None])[:, :, 0]
+    sizes = np.asarray(
+        np.linalg.solve(fitted.frame.gram[:, steps][:, :, steps], scores[:, :, None])[:, :, 0], np.float64
+    )
     explained: Numbers = (scores * sizes).sum(axis=1)
     return explained, sizes
 

@@ -5,11 +5,8 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import re
 import shutil
-import subprocess
 import sys
-import tarfile
 import tempfile
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
@@ -19,11 +16,13 @@ from typing import Any
 import git
 from asv.environment import get_env_name
 from filelock import FileLock
-from uv import find_uv_bin
+from packaging.utils import canonicalize_name
 
 import mlx_velocity
-from mlx_velocity import cuda_libraries, markers, records, requirements
-from mlx_velocity.errors import EnvironmentFailure, InputError, MeasurementError
+from mlx_velocity import builds, cuda_libraries, declared, history, markers, records, requirements
+from mlx_velocity.declared import Declared
+from mlx_velocity.errors import EnvironmentFailure, InputError
+from mlx_velocity.installer import uv
 from mlx_velocity.offline import inherited, sources
 from mlx_velocity.offline.sources import Source
 from mlx_velocity.requirements import RequirementSet
@@ -32,7 +31,6 @@ from mlx_velocity.tracks import Track
 MARKER = "mlx-velocity.json"
 """Written last: an environment without it was interrupted, and is made again."""
 TOOL_NAME = "velocity"
-INSTALL_TIMEOUT_S = 1800.0
 PASSED_ON = (
     "PATH",
     "HOME",
@@ -48,12 +46,6 @@ PASSED_ON = (
     markers.VARIABLE,
 )
 """Variables that a worker gets from us. All others, secrets among them, stay here."""
-_UNREACHABLE = ("error sending request", "dns error", "failed to fetch", "connection refused", "operation timed out",
-                "connect error", "tcp connect", "authentication credentials", "403 forbidden", "network was disabled")  # fmt: skip
-_CONTRADICTION = ("no solution found", "no wheels", "has no usable wheels")
-
-
-_FOLDERS = re.compile(r"(?<![\w:/>.])(?:file://|~)?/(?:[^\s/'\"`:]+/)+")
 
 
 @dataclass(frozen=True)
@@ -120,8 +112,20 @@ def prepare(
     """
     pins = pins_of(track, repo_path, commit)
     if not track.settings.requirements and not track.settings.overlay:
-        pins.append(str(_wheel(track, repo_path, commit, say)))
-    return assemble(track, pins, lay_over(track, repo_path, commit), say)
+        backend = requirements.backend_here(track.settings.backend)
+        pins.append(
+            str(
+                builds.wheel(track, repo_path, commit, pythons(track), backend, source_of(track).options, say)
+            )
+        )
+    own = declared_by(track, repo_path, commit)
+    return assemble(track, pins, lay_over(track, repo_path, commit), say, own)
+
+
+def declared_by(track: Track, repo_path: str, commit: str) -> Declared:
+    """What a commit that is laid over an environment says of itself; nothing where pip installs it."""
+    overlay = track.settings.overlay
+    return declared.of_commit(repo_path, commit, overlay) if overlay else declared.NOTHING
 
 
 def pins_of(track: Track, repo_path: str, commit: str) -> list[str]:
@@ -132,7 +136,7 @@ def pins_of(track: Track, repo_path: str, commit: str) -> list[str]:
     pins = [f"{key}=={value}" if value else key for key, value in _matrix_pins(track).items()]
     if track.settings.requirements:
         source = track.settings.requirements
-        with git.Repo(repo_path) as repo:
+        with history.open_git(repo_path) as repo:
             try:
                 text = (repo.commit(commit).tree / source).data_stream.read().decode("utf-8", "replace")
             except KeyError:
@@ -146,14 +150,18 @@ def pins_of(track: Track, repo_path: str, commit: str) -> list[str]:
 
 
 def assemble(
-    track: Track, pins: list[str], overlay: Path | None, say: Callable[[str], None] = lambda _: None
+    track: Track,
+    pins: list[str],
+    overlay: Path | None,
+    say: Callable[[str], None] = lambda _: None,
+    own: Declared = declared.NOTHING,
 ) -> Prepared:
-    """Make (or find) the environment of some pins, with a tree laid over it.
+    """Make (or find) the environment of some pins, with a tree laid over it that says `own` of itself.
 
     Raises EnvironmentFailure where it can't be had, with the reason.
     """
     backend = requirements.backend_here(track.settings.backend)
-    wanted = _requirement_set(pins, backend)
+    wanted = _requirement_set(track, pins, backend, own)
     python = pythons(track)
     source = source_of(track)
     path = Path(track.conf.env_dir) / _digest(python, wanted, source)
@@ -169,37 +177,6 @@ def source_of(track: Track) -> Source:
     """Where the packages of a track's environments come from; raises InputError where that is nowhere."""
     folder = track.settings.wheelhouse
     return sources.of(Path(folder) if folder else None, track.settings.inherit, pythons(track))
-
-
-def uv(
-    arguments: list[str], timeout_s: float = INSTALL_TIMEOUT_S, variables: dict[str, str] | None = None
-) -> str:
-    """Run uv, with `variables` beside our own, and return its standard output.
-
-    Raises InputError where uv is missing, EnvironmentFailure with uv's own reason where it fails,
-    MeasurementError where the package index is out of reach: another commit would fare no better.
-    """
-    try:
-        command = [find_uv_bin(), *arguments]
-    except FileNotFoundError:
-        raise InputError("uv is missing", "install it: pip install uv") from None
-    try:
-        done = subprocess.run(
-            command, capture_output=True, text=True, errors="replace", timeout=timeout_s,
-            stdin=subprocess.DEVNULL, check=False, env={**os.environ, **(variables or {})},
-        )  # fmt: skip
-    except subprocess.TimeoutExpired:
-        raise EnvironmentFailure(f"uv {arguments[0]} took more than {timeout_s:.0f} s") from None
-    if done.returncode == 0:
-        return done.stdout
-    reason = _uv_reason(done.stderr)
-    lowered = done.stderr.lower()
-    if any(sign in lowered for sign in _UNREACHABLE):
-        raise MeasurementError(
-            f"the package index can't be reached: {reason}",
-            "check the network and UV_DEFAULT_INDEX, then run again: what is measured is kept",
-        )
-    raise EnvironmentFailure(reason, incompatible=any(sign in lowered for sign in _CONTRADICTION))
 
 
 def _ensure(
@@ -221,7 +198,9 @@ def _ensure(
         except (OSError, ValueError, TypeError):
             shutil.rmtree(path, ignore_errors=True)
         # Results are published: a wheel's folder is nobody's business.
-        shown = [Path(item).name if item.endswith(".whl") else item for item in wanted.requirements]
+        shown = [
+            builds.described(Path(item)) if item.endswith(".whl") else item for item in wanted.requirements
+        ]
         say(f"installing {', '.join(shown)}")
         try:
             _create(path, python, wanted, source)
@@ -277,45 +256,38 @@ def lay_over(track: Track, repo_path: str, commit: str) -> Path | None:
     if tree.is_dir():
         return tree
     tree.parent.mkdir(parents=True, exist_ok=True)
-    aside = Path(tempfile.mkdtemp(dir=tree.parent))
-    try:
-        with tempfile.TemporaryFile() as archive, git.Repo(repo_path) as repo:
-            repo.archive(archive, commit, path=track.settings.overlay)
-            archive.seek(0)
-            with tarfile.open(fileobj=archive) as tar:
-                tar.extractall(aside, filter="data")
-        aside.chmod(0o755)
-        aside.rename(tree)
-    except git.GitCommandError as error:
-        names = ", ".join(track.settings.overlay)
-        raise EnvironmentFailure(f"commit {commit[:8]} has no {names}", incompatible=True) from error
-    finally:
-        shutil.rmtree(aside, ignore_errors=True)
+    with tempfile.TemporaryDirectory(dir=tree.parent) as aside, history.open_git(repo_path) as repo:
+        fresh = Path(aside) / "tree"
+        fresh.mkdir()
+        # Git's own checkout, into an index and a folder of our own: the clone's working tree stays as it is.
+        repo.git.update_environment(
+            GIT_DIR=str(repo.git_dir), GIT_INDEX_FILE=str(Path(aside) / "index"), GIT_WORK_TREE=str(fresh)
+        )
+        for package in track.settings.overlay:
+            try:
+                repo.git.read_tree(f"--prefix={package}/", f"{commit}:{package}")
+            except git.GitCommandError as error:
+                raise EnvironmentFailure(
+                    f"commit {commit[:8]} has no {package}", incompatible=True
+                ) from error
+        repo.git.checkout_index("--all")
+        fresh.rename(tree)
     return tree
 
 
-def _wheel(track: Track, repo_path: str, commit: str, say: Callable[[str], None]) -> Path:
-    folder = track.work_dir / "wheels" / track.name / f"{commit}-py{pythons(track)}"
-    built = sorted(folder.glob("*.whl"))
-    if built:
-        return built[0]
-    say(f"building {track.conf.project} at {commit[:8]}")
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=folder.parent) as aside:
-        source, out = Path(aside) / "source", Path(aside) / "out"
-        with git.Repo.clone_from(repo_path, source, no_checkout=True, shared=True) as clone:
-            clone.git.checkout("--force", commit)
-        uv(["build", "--wheel", "--no-python-downloads", "--python", pythons(track), *source_of(track).options,
-            "--out-dir", str(out), str(source)])  # fmt: skip
-        if not folder.exists():
-            out.rename(folder)
-    return sorted(folder.glob("*.whl"))[0]
-
-
-def _requirement_set(pins: list[str], backend: str) -> RequirementSet:
+def _requirement_set(track: Track, pins: list[str], backend: str, own: Declared) -> RequirementSet:
     wheels = [pin for pin in pins if pin.endswith(".whl")]
-    wanted = requirements.requirement_set([pin for pin in pins if not pin.endswith(".whl")], backend)
-    return RequirementSet((*wanted.requirements, *wheels), wanted.constraints)
+    named = [pin for pin in pins if not pin.endswith(".whl")]
+    laid_over = {canonicalize_name(name) for name in track.settings.overlay}
+    needs = [need for need in own.needs if canonicalize_name(need.name) not in laid_over]
+    wanted = requirements.requirement_set(
+        named, backend, own.version if "mlx-lm" in laid_over else None, needs
+    )
+    # Nobody installs a tree that is laid over, so nobody but us sees what it needs.
+    if contradicted := requirements.unmet(needs, wanted):
+        raise EnvironmentFailure(f"this commit needs {'; '.join(contradicted)}", incompatible=True)
+    needed = requirements.missing(needs, wanted)
+    return RequirementSet((*wanted.requirements, *needed, *wheels), wanted.constraints)
 
 
 def _matrix_pins(track: Track) -> dict[str, str]:
@@ -328,22 +300,3 @@ def _digest(python: str, wanted: RequirementSet, source: Source) -> str:
     there = [source.fingerprint(wanted)] if source != Source(python=source.python) else []
     text = json.dumps([python, wanted.requirements, wanted.constraints, requirements.HARNESS, *there])
     return hashlib.sha256(text.encode()).hexdigest()[:12]
-
-
-def _uv_reason(stderr: str) -> str:
-    """uv's explanation as one line, without its drawing characters and hints."""
-    lines = [re.sub("^(error|cause): ", "", line.strip(" \t×╰─▶│├")) for line in stderr.splitlines()]
-    kept = [
-        line
-        for line in lines
-        if line and not line.startswith(("Using Python", "hint:", "Resolved", "warning:"))
-    ]
-    text = without_folders(" ".join(kept))
-    # A resolver says why at its beginning, a build at its end.
-    return (text if len(text) <= 600 else f"{text[:250]} … {text[-350:]}") or "uv failed without a word"
-
-
-def without_folders(text: str) -> str:
-    """The text with files by their names alone: what is stored is published."""
-    home = os.path.expanduser("~")
-    return _FOLDERS.sub("", text if home == "/" else text.replace(home, "~"))

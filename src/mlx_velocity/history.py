@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import re
 import sys
 from collections.abc import Iterable
@@ -110,10 +111,10 @@ def one(repo_path: str, name: str) -> Commit:
             return _commit(repo.commit(name), _tags(repo))
         except (git.BadName, git.GitError, ValueError, IndexError, NotImplementedError) as error:
             hint = ", ".join(_newest_tags(repo, 3))
-            raise InputError(
-                f"'{name}' is no commit of this repository",
-                f"name a hash, branch or tag{f' such as {hint}' if hint else ''}",
-            ) from error
+            advice = f"name a hash, branch or tag{f' such as {hint}' if hint else ''}"
+            if repo.git.rev_parse("--is-shallow-repository") == "true":
+                advice = f"the clone is shallow, so it may be cut off: git -C {repo_path} fetch --unshallow"
+            raise InputError(f"'{name}' is no commit of this repository", advice) from error
 
 
 def _newest_tags(repo: git.Repo, count: int) -> list[str]:
@@ -127,9 +128,37 @@ def _newest_tags(repo: git.Repo, count: int) -> list[str]:
 def open_git(repo_path: str) -> git.Repo:
     """The repository with GitPython, to be closed; raises InputError where it is none."""
     try:
-        return git.Repo(repo_path)
+        repo = git.Repo(repo_path)
     except (git.InvalidGitRepositoryError, git.NoSuchPathError) as error:
-        raise InputError(f"{repo_path} is no git repository", "name a clone with --repo PATH") from error
+        raise InputError(
+            f"{repo_path} is no git repository", "name the folder of a clone, or a URL, with --repo"
+        ) from error
+    # GitPython takes a bare repository whose config does not say so for the .git of a working tree.
+    if os.path.samefile(repo.git_dir, repo_path):
+        repo.git.update_environment(GIT_DIR=str(repo.git_dir))
+    return repo
+
+
+def check(repo_path: str) -> str:
+    """What a user must know of a repository: that it is shallow, or nothing.
+
+    Raises InputError where it is no repository or holds no commit.
+    """
+    with open_git(repo_path) as repo:
+        try:
+            if not repo.git.rev_list("--all", "--max-count=1"):
+                raise InputError(
+                    f"the repository {repo_path} holds no commit", "name a clone of the project with --repo"
+                )
+            if repo.git.rev_parse("--is-shallow-repository") == "true":
+                return f"the clone is shallow, so its history is cut; to get the rest: git -C {repo_path} fetch --unshallow"
+        except git.GitError as error:
+            lines = str(getattr(error, "stderr", "") or error).strip().splitlines()
+            reason = lines[-1].strip(" '") if lines else type(error).__name__
+            raise InputError(
+                f"git can't read the repository {repo_path}: {reason}", "try: git -C PATH fsck"
+            ) from error
+    return ""
 
 
 def merge_base(repo_path: str, base: str, head: str) -> Commit:

@@ -6,6 +6,7 @@ import json
 import os
 import shutil
 import sys
+from collections.abc import Iterable
 from dataclasses import dataclass
 from importlib.resources import files
 
@@ -66,24 +67,67 @@ def read_pins(text: str, source: str) -> list[str]:
     return pins
 
 
-def requirement_set(pins: list[str], backend: str) -> RequirementSet:
-    """Resolve pins for a backend: `mlx==0.31.2` becomes `mlx[cpu]==0.31.2` on Linux."""
+def requirement_set(
+    pins: list[str], backend: str, mlx_lm: Version | None = None, needs: Iterable[Requirement] = ()
+) -> RequirementSet:
+    """Resolve pins for a backend: `mlx==0.31.2` becomes `mlx[cpu]==0.31.2` on Linux.
+
+    The era is that of the mlx-lm among the pins, or of `mlx_lm` where a commit of it is laid over
+    the environment; `needs` is what that commit asks for itself.
+    """
     parsed = [Requirement(pin) for pin in pins]
     lm_versions = [_pinned(item) for item in parsed if canonicalize_name(item.name) == "mlx-lm"]
     lines = sorted(_for_backend(item, backend) for item in parsed)
-    return RequirementSet(tuple(lines), era_constraints(lm_versions[0] if lm_versions else None))
+    return RequirementSet(tuple(lines), era_constraints(lm_versions[0] if lm_versions else mlx_lm, needs))
 
 
-def era_constraints(mlx_lm: Version | None) -> str:
+def era_constraints(mlx_lm: Version | None, needs: Iterable[Requirement] = ()) -> str:
     """Constraints of the era that an mlx-lm version belongs to; the newest era without one.
 
     An old mlx-lm breaks beside today's transformers, and an import-time series must not measure
-    the releases of transformers: so each era pins them.
+    the releases of transformers: so each era pins them. A commit between two releases may already
+    need what comes with the next one: then it belongs to the first later era that has all its `needs`.
     """
     folder = files("mlx_velocity") / "eras"
     eras = json.loads((folder / "eras.json").read_text("utf-8"))["eras"]
-    fitting = [era for era in eras if mlx_lm is None or Version(era["from"]) <= mlx_lm]
-    return (folder / str(fitting[-1]["constraints"])).read_text("utf-8")
+    begun = sum(mlx_lm is None or Version(era["from"]) <= mlx_lm for era in eras)
+    texts = [(folder / str(era["constraints"])).read_text("utf-8") for era in eras[max(0, begun - 1) :]]
+    wanted = list(needs)
+    return next((text for text in texts if not unmet(wanted, RequirementSet((), text))), texts[0])
+
+
+def unmet(needs: Iterable[Requirement], chosen: RequirementSet) -> list[str]:
+    """Each need that an exact pin contradicts: `mlx>=0.32.1, and 0.31.2 is pinned`."""
+    pins = _pins(chosen)
+    found = []
+    for need in needs:
+        # What mlx-lm needs on a Mac alone it has from an extra elsewhere: conditions do not excuse.
+        version = pins.get(canonicalize_name(need.name))
+        if version is not None and not need.specifier.contains(version, prereleases=True):
+            found.append(f"{need.name}{need.specifier}, and {version} is pinned")
+    return found
+
+
+def missing(needs: Iterable[Requirement], chosen: RequirementSet) -> list[str]:
+    """The needs that nobody asked for yet, in order; without a range where the era pins one version.
+
+    So commits whose needs differ in words alone share an environment.
+    """
+    there = {canonicalize_name(Requirement(line).name) for line in chosen.requirements}
+    pins = _pins(chosen)
+    found = {}
+    for need in needs:
+        name = canonicalize_name(need.name)
+        if name not in there and (need.marker is None or need.marker.evaluate()):
+            extras = f"[{','.join(sorted(need.extras))}]" if need.extras else ""
+            found[name] = f"{name}{extras}" if name in pins else str(need)
+    return sorted(found.values())
+
+
+def _pins(chosen: RequirementSet) -> dict[str, Version]:
+    lines = [*read_pins(chosen.constraints, "an era"), *chosen.requirements]
+    named = ((canonicalize_name(item.name), _pinned(item)) for item in map(Requirement, lines))
+    return {name: version for name, version in named if version is not None}
 
 
 def _pinned(item: Requirement) -> Version | None:

@@ -245,7 +245,11 @@ def measure_message(track: Track, case: Case) -> dict[str, Any]:
 
 
 def discover(
-    track: Track, repo_path: str, commits: list[Commit], start_worker: StartWorker | None = None
+    track: Track,
+    repo_path: str,
+    commits: list[Commit],
+    start_worker: StartWorker | None = None,
+    say: Callable[[str], None] = lambda _: None,
 ) -> dict[str, Benchmark]:
     """All benchmarks of a track by name, found in the first environment that can be had.
 
@@ -254,7 +258,7 @@ def discover(
     reason, suite_is_broken = "there is no commit to try", False
     for commit in commits:
         try:
-            prepared = environments.prepare(track, repo_path, commit.hash)
+            prepared = environments.prepare(track, repo_path, commit.hash, say)
             found = discover_in(prepared, track, start_worker)
         except (EnvironmentFailure, WorkerError) as error:
             reason, suite_is_broken = str(error), suite_is_broken or isinstance(error, WorkerError)

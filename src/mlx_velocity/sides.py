@@ -13,7 +13,7 @@ import git
 from packaging.requirements import InvalidRequirement, Requirement
 from packaging.utils import canonicalize_name
 
-from mlx_velocity import environments, history
+from mlx_velocity import declared, environments, history
 from mlx_velocity.environments import Prepared
 from mlx_velocity.errors import InputError
 from mlx_velocity.history import Commit
@@ -82,8 +82,10 @@ def prepare(
     if target.commit is None:
         with history.open_git(repo_path) as repo:
             head = repo.head.commit.hexsha
+            root = Path(str(repo.working_tree_dir))
         pins = environments.pins_of(track, repo_path, head)
-        return environments.assemble(track, pins, _copy_of_working_tree(track, repo_path), say)
+        own = declared.of_folder(root, track.settings.overlay)
+        return environments.assemble(track, pins, _copy_of_working_tree(track, repo_path), say, own)
     if not target.versions:
         return environments.prepare(track, repo_path, target.commit.hash, say)
     pins = [
@@ -101,8 +103,11 @@ def prepare(
             "compare two commits",
         )
     # A named version is installed; the commit's tree would hide it.
-    overlay = None if named else environments.lay_over(track, repo_path, target.commit.hash)
-    return environments.assemble(track, pins, overlay, say)
+    if named:
+        return environments.assemble(track, pins, None, say)
+    own = environments.declared_by(track, repo_path, target.commit.hash)
+    overlay = environments.lay_over(track, repo_path, target.commit.hash)
+    return environments.assemble(track, pins, overlay, say, own)
 
 
 def control(track: Track, say: Callable[[str], None] = lambda _: None) -> Prepared:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import copy
 import hashlib
+import logging
 import os
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from asv.config import Config
+from asv.console import log
 from asv.plugin_manager import plugin_manager
 from asv.repo import Repo, get_repo
 from asv.util import ProcessError, UserError
@@ -47,6 +49,9 @@ class Settings:
     """A folder of wheels that environments are made from, without an index; docs/offline.md."""
     inherit: bool = False
     """Whether environments take from the Python that runs this what they would otherwise install."""
+    build: dict[str, Any] = field(default_factory=dict)
+    """How a project is built that must be: environment `variables`, more of them for some `backends`, and
+    names of the user's that it gets too (`pass`). docs/tracks.md."""
 
 
 @dataclass(frozen=True)
@@ -215,11 +220,17 @@ def open_repo(track: Track) -> Repo:
     Raises InputError where it cannot be had.
     """
     conf = copy.copy(track.conf)
+    if conf.dvcs != "releases" and Path(conf.repo).is_dir():
+        # asv would say that no kind of repository matches, or fail later without a reason.
+        from mlx_velocity import history
+
+        history.check(conf.repo)
     # asv clones into a folder named like the project: keep that folder out of the way.
     conf.project = str(_clone_of(track))
     Path(conf.project).parent.mkdir(parents=True, exist_ok=True)
     try:
-        repo: Any = get_repo(conf)
+        with log.set_level(logging.CRITICAL):  # what failed is said once, by us
+            repo: Any = get_repo(conf)
     except (UserError, ProcessError, OSError) as error:
         raise InputError(
             f"the repository {conf.repo} can't be opened: {_last_line(error)}",
@@ -250,7 +261,8 @@ def fetch(repo: Repo) -> str:
     What is here can be measured all the same.
     """
     try:
-        repo.pull()
+        with log.set_level(logging.CRITICAL):
+            repo.pull()
     except (UserError, ProcessError, OSError) as error:
         return _last_line(error)
     return ""

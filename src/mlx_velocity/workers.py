@@ -13,7 +13,7 @@ from collections import deque
 from pathlib import Path
 from typing import Any, Protocol
 
-from mlx_velocity.environments import without_folders
+from mlx_velocity.installer import without_folders
 
 LAST_LINES = 20
 """How much of a dead worker's standard error is kept with the failure."""

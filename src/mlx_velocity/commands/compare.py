@@ -186,6 +186,7 @@ def tokens(
 def repository(track: tracks.Track) -> str:
     """A clone at hand is used as it is, working tree and all; anything else is asv's clone of it."""
     if track.conf.dvcs != "releases" and (Path(track.conf.repo) / ".git").exists():
+        history.check(track.conf.repo)
         return str(track.conf.repo)
     repo = tracks.open_repo(track)
     tracks.fetch(repo)

@@ -52,6 +52,8 @@ def run(track: tracks.Track, options: RunOptions, console: Console) -> scheduler
     repo_path = str(repo._path)
     if problem := tracks.fetch(repo):
         console.print(f"[yellow]not fetched[/]: {escape(problem)}", highlight=False)
+    if cut := history.check(repo_path):
+        console.print(f"[yellow]note[/]: {escape(cut)}", highlight=False)
     backend = requirements.backend_here(track.settings.backend)
     profile = options.profile or DEFAULT_PROFILES[backend]
     case_list.check_profile(profile)
@@ -62,7 +64,13 @@ def run(track: tracks.Track, options: RunOptions, console: Console) -> scheduler
         return scheduler.Summary()
     with results.lock(track.work_dir, track.name, folder.name):
         commits = _commits(track, repo_path, options, folder)
-        found = scheduler.discover(track, repo_path, commits)
+
+        def say(text: str) -> None:
+            if not options.quiet and not options.list_only:
+                console.print(f"[dim]{escape(text)}[/]", highlight=False)
+
+        # The first environment may take long: a project that is built is built here.
+        found = scheduler.discover(track, repo_path, commits, say=say)
         timeout_s = float(track.conf.default_benchmark_timeout)
         cases = case_list.expand(found.values(), profile, options.bench, timeout_s)
         description = keep_machine(folder, description)

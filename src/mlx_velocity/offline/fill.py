@@ -25,7 +25,7 @@ from packaging.version import Version
 from uv import find_uv_bin
 
 import mlx_velocity
-from mlx_velocity import environments
+from mlx_velocity import installer
 from mlx_velocity.errors import EnvironmentFailure, InputError, MeasurementError
 from mlx_velocity.offline import manifest, wheels
 from mlx_velocity.offline.manifest import Entry, Lack, Manifest
@@ -64,10 +64,10 @@ class Machine:
             asked, constraints = Path(aside, "asked.in"), Path(aside, "constraints.txt")
             asked.write_text("\n".join([*wanted.requirements, *HARNESS]), "utf-8")
             constraints.write_text(wanted.constraints, "utf-8")
-            said = environments.uv(
+            said = installer.uv(
                 ["pip", "compile", "--quiet", "--only-binary", ":all:", "--no-header", "--no-annotate", "--no-strip-markers",
                  "--python", sys.executable, "--python-platform", platform, "--python-version", self.python, "--constraints", str(constraints),
-                 str(asked)], variables=variables,
+                 str(asked)], variables={**os.environ, **variables},
             )  # fmt: skip
         return [line.partition(";")[0].strip() for line in said.splitlines() if "==" in line]
 
@@ -205,7 +205,7 @@ def download(folder: Path, pin: str, machine: Machine) -> wheels.Wheel:
             said = [line for line in done.stderr.splitlines() if line.startswith("ERROR")] or [
                 "ERROR: no reason"
             ]
-            reason = environments.without_folders(_without_addresses(said[-1].removeprefix("ERROR: ")))
+            reason = installer.without_folders(_without_addresses(said[-1].removeprefix("ERROR: ")))
             if _OUT_OF_REACH.search(done.stderr):
                 raise MeasurementError(
                     f"the package index can't be reached for {pin}: {reason}", "run the same again to go on"

@@ -49,15 +49,7 @@ def check_products(dtype: str) -> None:
 
 def model_classes(model_type: str) -> tuple[Any, Any]:
     """mlx_lm's `Model` and `ModelArgs` of a model type; NotImplementedError where it has none."""
-    name = f"mlx_lm.models.{model_type}"
-    try:
-        module = importlib.import_module(name)
-    except ModuleNotFoundError as error:
-        # A missing dependency of a model that is there is another matter.
-        if error.name != name:
-            raise
-        message = f"mlx-lm {mlx_lm_version()} has no model type {model_type}"
-        raise NotImplementedError(message) from None
+    module = _module(f"mlx_lm.models.{model_type}", f"model type {model_type}")
     return module.Model, module.ModelArgs
 
 
@@ -171,7 +163,7 @@ def make_sampler(**wanted: Any) -> Any:
 
     NotImplementedError where this version lacks one of the `wanted` settings.
     """
-    make = getattr(importlib.import_module("mlx_lm.sample_utils"), "make_sampler", None)
+    make = getattr(_module("mlx_lm.sample_utils", "make_sampler"), "make_sampler", None)
     if make is None:
         raise NotImplementedError(f"mlx-lm {mlx_lm_version()} has no make_sampler")
     for name in wanted.keys() - inspect.signature(make).parameters.keys():
@@ -189,12 +181,19 @@ def synchronize() -> None:
         mx.synchronize(stream)
 
 
-def _cache_module() -> Any:
-    """mlx_lm's prompt caches; NotImplementedError before it had them."""
+def _module(name: str, what: str) -> Any:
+    """A module of mlx_lm; NotImplementedError before it had `what`."""
     try:
-        return importlib.import_module("mlx_lm.models.cache")
-    except ModuleNotFoundError:
-        raise NotImplementedError(f"mlx-lm {mlx_lm_version()} has no prompt cache") from None
+        return importlib.import_module(name)
+    except ModuleNotFoundError as error:
+        # A missing dependency of a module that is there is another matter.
+        if error.name != name:
+            raise
+        raise NotImplementedError(f"mlx-lm {mlx_lm_version()} has no {what}") from None
+
+
+def _cache_module() -> Any:
+    return _module("mlx_lm.models.cache", "prompt cache")
 
 
 def make_prompt_cache(model: Any) -> list[Any]:
@@ -246,6 +245,8 @@ def linear_to_lora_layers(model: Any, layers: int, config: dict[str, Any], dora:
     NotImplementedError where this version knows no DoRA.
     """
     convert = importlib.import_module("mlx_lm.tuner.utils").linear_to_lora_layers
+    if len(inspect.signature(convert).parameters) < 3:
+        raise NotImplementedError(f"mlx-lm {mlx_lm_version()} lets nobody choose what LoRA adapts")
     if dora and "use_dora" not in inspect.signature(convert).parameters:
         raise NotImplementedError(f"mlx-lm {mlx_lm_version()} has no DoRA")
     # The count is `num_lora_layers` in old versions and `num_layers` in new ones: by position.

@@ -51,6 +51,8 @@ class Step:
         from mlx.utils import tree_flatten
 
         model = models.build(spec)
+        if not hasattr(model, "layers"):
+            raise NotImplementedError(f"models of mlx-lm {compat.mlx_lm_version()} do not name their layers")
         model.freeze()
         self.adapt(model)
         if not tree_flatten(model.trainable_parameters()):
@@ -183,8 +185,10 @@ def loss(model: Any, inputs: Any, targets: Any) -> Any:
     import mlx.core as mx
     import mlx.nn as nn
 
-    logits = model(inputs).astype(mx.float32)
-    return nn.losses.cross_entropy(logits, targets).mean()
+    logits = model(inputs)
+    # Until May 2024 models gave their cache back too.
+    logits = logits[0] if isinstance(logits, tuple) else logits
+    return nn.losses.cross_entropy(logits.astype(mx.float32), targets).mean()
 
 
 def initial_adapters(model: Any) -> Any:
