@@ -363,3 +363,24 @@ def test_a_worker_is_told_where_markers_go(monkeypatch: pytest.MonkeyPatch, tmp_
     variables = Prepared("x", tmp_path, ENVIRONMENT).variables()
     assert variables[markers.VARIABLE] == "/somewhere/markers"
     assert "SECRET" not in variables
+
+
+# The fixed probe
+
+
+def test_what_the_fixed_probe_took_is_kept_with_each_case(run: Run) -> None:
+    """A case's sensors hold the control's reading, as one number, so that a history can tell machine from commit."""
+    scheduler.run_plans(
+        run.track, "repo", run.plans(1)[:1], BENCHMARKS, profile="tiny", start_worker=run.office, clock=run.clock,
+        control=lambda: {"copy": 0.25, "product": 0.01},
+    )  # fmt: skip
+    kept = [item for item in run.stored().stored if isinstance(item, records.Measurement)]
+    assert len(kept) == len(CASES)
+    assert all(item.sensors[records.CONTROL] == pytest.approx(0.05) for item in kept)
+
+
+def test_without_a_probe_no_reading_is_made_up(run: Run) -> None:
+    run()
+    kept = [item for item in run.stored().stored if isinstance(item, records.Measurement)]
+    assert kept
+    assert not any(records.CONTROL in item.sensors for item in kept)

@@ -115,13 +115,18 @@ def run(
     config: Config = None,
     track: TrackName = None,
     repo: Repo = None,
+    control: Annotated[
+        bool, typer.Option("--control/--no-control", help="Measure a fixed probe beside the cases.")
+    ] = True,
     quiet: Quiet = False,
 ) -> None:
     """Measure the commits of a range that lack results, newest first. What is stored is not measured again."""
     from mlx_velocity.commands.run import RunOptions
     from mlx_velocity.commands.run import run as run_command
 
-    options = RunOptions(range_, profile, bench, machine, launches, steps, retry_failed, list_only, quiet)
+    options = RunOptions(
+        range_, profile, bench, machine, launches, steps, retry_failed, list_only, quiet, control
+    )
     run_command(_track(config, track, repo, backend, wheelhouse, inherit), options, console)
 
 

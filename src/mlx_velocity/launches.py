@@ -50,10 +50,17 @@ class Launches:
 class Control:
     """The fixed probe in one launch for all pairs: what changes its times is the machine alone."""
 
-    def __init__(self, prepared: Prepared | None, start: StartWorker, clock: Callable[[], float]) -> None:
+    def __init__(
+        self,
+        prepared: Prepared | None,
+        start: StartWorker,
+        clock: Callable[[], float],
+        every_s: float = EVERY_S,
+    ) -> None:
         self._workers = Launches({"control": prepared} if prepared else {}, start)
         self._wanted = prepared is not None
         self._clock = clock
+        self._every_s = every_s
         self._read_at: float | None = None
         self._readings: list[dict[str, float]] = []
 
@@ -64,11 +71,11 @@ class Control:
         self._workers.__exit__()
 
     def read(self) -> tuple[dict[str, float], dict[str, float]]:
-        """Its times in seconds, at most `EVERY_S` old, and those usual before; empty without a control."""
+        """Its times in seconds, at most `every_s` old, and those usual before; empty without a control."""
         if not self._wanted:
             return {}, {}
         now = self._clock()
-        if self._read_at is None or now - self._read_at >= EVERY_S:
+        if self._read_at is None or now - self._read_at >= self._every_s:
             try:
                 answer = self._workers.request("control", {"op": "control"}, TIMEOUT_S)
             except WorkerError:

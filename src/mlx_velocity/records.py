@@ -15,6 +15,8 @@ from mlx_velocity.metrics import Noise
 
 FORMAT = 1
 """Version of the readings format. 1: first version."""
+CONTROL = "control_s"
+"""Sensor that holds what the fixed probe took beside a measurement, in seconds: the geometric mean of its parts."""
 
 Outcome = Literal["failed", "timeout", "skipped", "incompatible"]
 

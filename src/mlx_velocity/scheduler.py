@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import statistics
 import time
 import uuid
 from collections.abc import Callable, Generator
@@ -15,7 +16,7 @@ from mlx_velocity import environments, markers, readings, results
 from mlx_velocity.environments import Prepared
 from mlx_velocity.errors import EnvironmentFailure, MeasurementError
 from mlx_velocity.history import Commit
-from mlx_velocity.records import Case, Failure, Launch, Measurement, Outcome
+from mlx_velocity.records import CONTROL, Case, Failure, Launch, Measurement, Outcome
 from mlx_velocity.tracks import Track
 from mlx_velocity.workers import LocalWorker, Worker, WorkerError
 
@@ -94,9 +95,12 @@ def run_plans(
     profile: str,
     say: Callable[[Event], None] = lambda _: None,
     start_worker: StartWorker | None = None,
+    control: Callable[[], dict[str, float]] = dict,
     clock: Callable[[], float] = time.monotonic,
 ) -> Summary:
     """Measure what the plans name, newest commit first; every result is saved as it comes.
+
+    `control` reads the seconds of the fixed probe, by its parts; they are kept with each case.
 
     An environment that can't be had and a case that fails are recorded, and the run goes on.
     Raises MeasurementError where the package index is out of reach, InputError where results
@@ -132,7 +136,7 @@ def run_plans(
             for number, planned in enumerate(item.rounds):
                 # What failed in an earlier launch of this run is not tried again.
                 left = [case for case in planned if not item.stored.settled(case)]
-                with closing(_launch(track, prepared, left, starter, item.stored, tell)) as answers:
+                with closing(_launch(track, prepared, left, starter, item.stored, control, tell)) as answers:
                     for case, reading in answers:
                         item.stored.add(reading, benchmarks[case.benchmark])
                         summary.done += 1
@@ -158,6 +162,7 @@ def _launch(
     cases: list[Case],
     start_worker: StartWorker,
     stored: results.CommitResults,
+    control: Callable[[], dict[str, float]],
     tell: Callable[[str, str], None],
 ) -> Generator[tuple[Case, Measurement | Failure], None, None]:
     """Measure cases in one worker; where it dies, the next case gets a new one."""
@@ -182,6 +187,7 @@ def _launch(
                 yield case, _failure(case, None, broken, started)
                 continue
             tell("case", case.label)
+            fixed = control()
             started, begin = results.now(), time.monotonic()
             try:
                 with markers.mark(case.label, "case"):
@@ -192,6 +198,9 @@ def _launch(
                 continue
             reading: Measurement | Failure
             try:
+                if fixed and "sensors" in answer:
+                    known = {CONTROL: statistics.geometric_mean(fixed.values())}
+                    answer = {**answer, "sensors": {**answer["sensors"], **known}}
                 reading = _reading(case, str(launch), answer, started, time.monotonic() - begin)
             except (ValueError, TypeError, KeyError) as error:
                 worker.close()

@@ -18,8 +18,6 @@ from mlx_velocity.series import Gap, Point, Series
 
 NOT_MEASURED = "not measured"
 DISTURBED = "another program computed on the same core"
-CONTROL = "control_s"
-"""Sensor that holds what a fixed probe took beside a measurement, in seconds; `run` stores none yet."""
 SURROUNDINGS = ("os", "arch", "cpu", "num_cpu", "ram", "gpu", "python")
 """Fields whose change starts another level, in the order in which they are named."""
 
@@ -145,7 +143,7 @@ def point_of(commit: str, measured: list[records.Measurement]) -> Point | None:
     if min(medians) <= 0:
         return None
     logs = [math.log(value) for value in medians]
-    controls = [float(item.sensors[CONTROL]) for item in used if CONTROL in item.sensors]
+    controls = [float(item.sensors[records.CONTROL]) for item in used if records.CONTROL in item.sensors]
     return Point(
         commit,
         statistics.median(medians),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+import time
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,13 +21,16 @@ from mlx_velocity import (
     requirements,
     results,
     scheduler,
+    sides,
     tracks,
     units,
 )
 from mlx_velocity.commands.progress import RunProgress
-from mlx_velocity.errors import InputError, Interrupted, MeasurementError
+from mlx_velocity.environments import Prepared
+from mlx_velocity.errors import InputError, Interrupted, MeasurementError, VelocityError
+from mlx_velocity.launches import Control
 from mlx_velocity.offline import manifest
-from mlx_velocity.workers import WorkerError
+from mlx_velocity.workers import LocalWorker, WorkerError
 
 
 @dataclass(frozen=True)
@@ -41,9 +46,12 @@ class RunOptions:
     retry_failed: bool
     list_only: bool
     quiet: bool
+    control: bool = True
 
 
 DEFAULT_PROFILES = {"cpu": "tiny", "metal": "small", "cuda": "standard"}
+CONTROL_EVERY_S = 5.0
+"""The fixed probe is read at most this often: a reading takes a tenth of a second."""
 
 
 def run(track: tracks.Track, options: RunOptions, console: Console) -> scheduler.Summary:
@@ -102,8 +110,21 @@ def run(track: tracks.Track, options: RunOptions, console: Console) -> scheduler
                 f"{folder.name} ({backend}): {total:,} case launches."
             )
         try:
-            with RunProgress(console, options.quiet) as progress:
-                summary = scheduler.run_plans(track, repo_path, plans, found, profile=profile, say=progress)
+            start = functools.partial(LocalWorker, extra_variables={"MLX_VELOCITY_PROFILE": profile})
+            fixed = _control(track, console) if options.control else None
+            with (
+                RunProgress(console, options.quiet) as progress,
+                Control(fixed, start, time.monotonic, CONTROL_EVERY_S) as control,
+            ):
+                summary = scheduler.run_plans(
+                    track,
+                    repo_path,
+                    plans,
+                    found,
+                    profile=profile,
+                    say=progress,
+                    control=lambda: control.read()[0],
+                )
         except KeyboardInterrupt:
             raise Interrupted(
                 "interrupted", "what was measured is kept; run the same again to go on"
@@ -116,6 +137,15 @@ def run(track: tracks.Track, options: RunOptions, console: Console) -> scheduler
             "see the reasons above; try them again with --retry-failed",
         )
     return summary
+
+
+def _control(track: tracks.Track, console: Console) -> Prepared | None:
+    """The environment of the fixed probe; nothing, with a note, where it can't be had."""
+    try:
+        return sides.control(track)
+    except VelocityError as error:
+        console.print(f"[yellow]no control[/]: {escape(error.message)}", highlight=False)
+        return None
 
 
 def summary_line(summary: scheduler.Summary) -> str:
