@@ -41,12 +41,17 @@ _ERROR = re.compile(r"\berror: (?!Failed to build|subprocess-|command )|^CMake E
 
 
 def wheel(
-    track: Track, repo_path: str, commit: str, python: str, backend: str, options: Sequence[str], say: Callable[[str], None],
-) -> Path:  # fmt: skip
+    track: Track,
+    repo_path: str,
+    commit: str,
+    python: str,
+    backend: str,
+    say: Callable[[str], None],
+    options: Sequence[str] = (),
+) -> Path:
     """The wheel of a commit for a Python (`3.11`) and a backend, built where it is not there yet.
 
-    `options` are uv's, and say where what the build needs comes from.
-
+    `options` are uv's, and say where the build's own requirements come from.
     Raises EnvironmentFailure where it can't be built, with the compiler's first errors.
     """
     chosen = choices(track, backend)
@@ -68,7 +73,7 @@ def wheel(
             shutil.rmtree(source, ignore_errors=True)
             with git.Repo.clone_from(repo_path, source, no_checkout=True, shared=True) as clone:
                 clone.git.checkout("--force", commit)
-            _build(track, source, commit, python, options, chosen, folder)
+            _build(track, source, commit, python, chosen, folder, options)
             shutil.rmtree(source, ignore_errors=True)
     return min(folder.glob("*.whl"))
 
@@ -96,8 +101,14 @@ def described(path: Path) -> str:
 
 
 def _build(
-    track: Track, source: Path, commit: str, python: str, options: Sequence[str], chosen: dict[str, str], folder: Path,
-) -> None:  # fmt: skip
+    track: Track,
+    source: Path,
+    commit: str,
+    python: str,
+    chosen: dict[str, str],
+    folder: Path,
+    options: Sequence[str],
+) -> None:
     passed = {
         name: value
         for name, value in os.environ.items()
@@ -109,8 +120,8 @@ def _build(
     with tempfile.TemporaryDirectory(dir=folder.parent) as aside:
         out = Path(aside) / "out"
         try:
-            uv(["build", "--wheel", "--no-python-downloads", "--python", python, *options,
-                "--out-dir", str(out), str(source)], float(track.conf.install_timeout), passed | chosen, log)  # fmt: skip
+            uv(["build", "--wheel", "--no-python-downloads", "--python", python, *options, "--out-dir", str(out),
+                str(source)], float(track.conf.install_timeout), environment=passed | chosen, log=log)  # fmt: skip
         except MeasurementError as error:
             # What a build could not fetch by itself says nothing of the package index.
             found = _errors(log)

@@ -113,11 +113,8 @@ def prepare(
     pins = pins_of(track, repo_path, commit)
     if not track.settings.requirements and not track.settings.overlay:
         backend = requirements.backend_here(track.settings.backend)
-        pins.append(
-            str(
-                builds.wheel(track, repo_path, commit, pythons(track), backend, source_of(track).options, say)
-            )
-        )
+        options = source_of(track).options
+        pins.append(str(builds.wheel(track, repo_path, commit, pythons(track), backend, say, options)))
     own = declared_by(track, repo_path, commit)
     return assemble(track, pins, lay_over(track, repo_path, commit), say, own)
 
@@ -161,7 +158,7 @@ def assemble(
     Raises EnvironmentFailure where it can't be had, with the reason.
     """
     backend = requirements.backend_here(track.settings.backend)
-    wanted = _requirement_set(track, pins, backend, own)
+    wanted = requirement_set(track, pins, backend, own)
     python = pythons(track)
     source = source_of(track)
     path = Path(track.conf.env_dir) / _digest(python, wanted, source)
@@ -275,7 +272,11 @@ def lay_over(track: Track, repo_path: str, commit: str) -> Path | None:
     return tree
 
 
-def _requirement_set(track: Track, pins: list[str], backend: str, own: Declared) -> RequirementSet:
+def requirement_set(track: Track, pins: list[str], backend: str, own: Declared) -> RequirementSet:
+    """What an environment is made from: the pins, what a commit says that it needs, and its era.
+
+    Raises EnvironmentFailure where they contradict each other.
+    """
     wheels = [pin for pin in pins if pin.endswith(".whl")]
     named = [pin for pin in pins if not pin.endswith(".whl")]
     laid_over = {canonicalize_name(name) for name in track.settings.overlay}

@@ -24,10 +24,13 @@ def uv(
     arguments: list[str],
     timeout_s: float = INSTALL_TIMEOUT_S,
     variables: dict[str, str] | None = None,
+    *,
+    environment: dict[str, str] | None = None,
     log: Path | None = None,
 ) -> str:
-    """Run uv and return its standard output; with `variables` in place of ours, and its words kept in `log`.
+    """Run uv, with `variables` beside our own, and return its standard output.
 
+    `environment` stands in place of our own variables, and `log` keeps all that uv said.
     Raises InputError where uv is missing, EnvironmentFailure with uv's own reason where it fails,
     MeasurementError where the package index is out of reach: another commit would fare no better.
     """
@@ -37,7 +40,7 @@ def uv(
         raise InputError("uv is missing", "install it: pip install uv") from None
     with subprocess.Popen(
         command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-        errors="replace", env=variables,
+        errors="replace", env={**(os.environ if environment is None else environment), **(variables or {})},
     ) as process:  # fmt: skip
         try:
             output, errors = process.communicate(timeout=timeout_s)

@@ -45,13 +45,13 @@ class Settings:
     """Modules whose place is checked in the worker before anything is measured."""
     backend: str = "auto"
     """cpu, metal, cuda, or auto: what the machine has."""
+    build: dict[str, Any] = field(default_factory=dict)
+    """How a project is built that must be: environment `variables`, more of them for some `backends`, and
+    names of the user's that it gets too (`pass`). docs/tracks.md."""
     wheelhouse: str | None = None
     """A folder of wheels that environments are made from, without an index; docs/offline.md."""
     inherit: bool = False
     """Whether environments take from the Python that runs this what they would otherwise install."""
-    build: dict[str, Any] = field(default_factory=dict)
-    """How a project is built that must be: environment `variables`, more of them for some `backends`, and
-    names of the user's that it gets too (`pass`). docs/tracks.md."""
 
 
 @dataclass(frozen=True)

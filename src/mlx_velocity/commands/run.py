@@ -74,7 +74,7 @@ def run(track: tracks.Track, options: RunOptions, console: Console) -> scheduler
         commits = _commits(track, repo_path, options, folder)
 
         def say(text: str) -> None:
-            if not options.quiet and not options.list_only:
+            if not options.quiet:
                 console.print(f"[dim]{escape(text)}[/]", highlight=False)
 
         # The first environment may take long: a project that is built is built here.

@@ -87,9 +87,10 @@ def _wanted(
 ) -> RequirementSet | EnvironmentFailure:
     try:
         pins = environments.pins_of(track, repo_path, commit)
+        own = environments.declared_by(track, repo_path, commit)
+        return environments.requirement_set(track, pins, machine.backend, own)
     except EnvironmentFailure as error:
         return error
-    return requirements.requirement_set(pins, machine.backend)
 
 
 def _show(done: fill.Filled, options: WheelhouseOptions, commits: int, console: Console) -> None:

@@ -67,7 +67,7 @@ class Machine:
             said = installer.uv(
                 ["pip", "compile", "--quiet", "--only-binary", ":all:", "--no-header", "--no-annotate", "--no-strip-markers",
                  "--python", sys.executable, "--python-platform", platform, "--python-version", self.python, "--constraints", str(constraints),
-                 str(asked)], variables={**os.environ, **variables},
+                 str(asked)], variables=variables,
             )  # fmt: skip
         return [line.partition(";")[0].strip() for line in said.splitlines() if "==" in line]
 
