@@ -245,18 +245,17 @@ def doctor(
     raise typer.Exit(command(json, seconds, console))
 
 
-@app.command()
+@app.command(
+    epilog="Examples:\n\nmlx-velocity publish\n\nmlx-velocity publish --track mlx-lm\n\n"
+    "mlx-velocity run && mlx-velocity publish --quiet"
+)
 def publish(config: Config = None, track: TrackName = None, repo: Repo = None, quiet: Quiet = False) -> None:
-    """Build the site from the stored results."""
-    from mlx_velocity.site.publish import publish as build
+    """Build the site of all tracks that have results, or of one; only what changed is built again."""
+    from mlx_velocity.commands import publish as command
 
-    with console.status("building the site …"):
-        built = build(_track(config, track, repo))
-    for name, reason in built.left_out:
-        console.print(f"[yellow]left out[/] {escape(name)}: {escape(reason)}", highlight=False)
-    if not quiet:
-        console.print(f"The site of {units.count(built.commits, 'commit')} on {', '.join(built.machines)} is built. "
-                      "See it with: mlx-velocity preview", highlight=False)  # fmt: skip
+    one = config is not None or track is not None or repo is not None
+    chosen = [_track(config, track, repo)] if one else [tracks.load(path) for path in tracks.every(Path.cwd())]
+    command.publish(chosen, quiet, console)
 
 
 @app.command()

@@ -111,6 +111,15 @@ def find_config(config: Path | None, track: str | None, start: Path) -> Path:
     return known[track].resolve()
 
 
+def every(start: Path) -> list[Path]:
+    """The configurations of all tracks of the nearest suite above `start`, its own first.
+
+    Raises InputError where there is none.
+    """
+    home = find_config(None, None, start)
+    return [home, *sorted(home.parent.glob(f"{TRACKS_FOLDER}/*.{CONFIG_NAME}"))]
+
+
 def locate(config: Path | None, track: str | None, repo: str | None, start: Path) -> tuple[Path, str | None]:
     """The configuration and the repository that are meant where the user stands.
 

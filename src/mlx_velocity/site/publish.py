@@ -1,31 +1,55 @@
-"""Build the site: asv's published data, the asv-tachyon interface over it, and each commit's subject."""
+"""Build the site: the order of steps. Each track gets its data and pages, and all of it is put in place at once."""
 
 from __future__ import annotations
 
-import copy
-import io
 import json
 import os
+import re
 import shutil
 import tempfile
-from contextlib import redirect_stdout
-from dataclasses import dataclass
-from datetime import UTC, datetime
+import time
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Executor
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from asv import util
-from asv.benchmarks import Benchmarks
-from asv.commands.publish import Publish
-from asv.machine import Machine
-from asv.results import Results
-from asv_tachyon.cli import cmd_install
+from filelock import FileLock, Timeout
 
-from mlx_velocity import cases, history, tracks
-from mlx_velocity.errors import MeasurementError
+from mlx_velocity import cases, commit_graph, tracks, units
+from mlx_velocity.errors import InputError, MeasurementError, VelocityError
+from mlx_velocity.site import asv_tree, front, tachyon
+from mlx_velocity.store_index import StoreIndex, processes
 
-_UNREADABLE = (util.UserError, OSError, ValueError, TypeError, KeyError, AttributeError, IndexError)
-"""What asv answers to a file that is not what it should be."""
+FORMAT = 1
+"""Of site.json. 1: first version."""
+ASV_FOLDER = "asv"
+"""Below a track's folder: what asv publishes, and asv-tachyon over it. Beside it is room for pages of ours."""
+ASIDE = ".site-"
+SHOWN = 5
+Progress = Callable[[str, int, int], None]
+"""Hears what is done, how much of it, and of how much."""
+
+
+@dataclass(frozen=True)
+class PublishedTrack:
+    """What the site holds of a track."""
+
+    name: str
+    folder: str
+    """Below the site."""
+    commits: int
+    machines: list[str]
+    newest: str
+    backends: frozenset[str]
+    left_out: list[tuple[str, str]]
+    """Files and machines that could not be read, with the reason."""
+    notes: list[str]
+    """What else is not shown, in a sentence each."""
+    graphs: int
+    made: int
+    """Graphs that had to be made; the others did not change."""
 
 
 @dataclass(frozen=True)
@@ -33,112 +57,155 @@ class Published:
     """What a site was made of."""
 
     html_dir: Path
-    commits: int
-    machines: list[str]
-    left_out: list[tuple[str, str]]
-    """Result files and machines that could not be read, with the reason."""
+    tracks: list[PublishedTrack] = field(default_factory=list)
+    failed: list[tuple[str, VelocityError]] = field(default_factory=list)
+    """Tracks that could not be published, with the reason."""
 
 
-def publish(track: tracks.Track) -> Published:
-    """Build the site of a track and put it in place at once.
+def publish(wanted: Sequence[tracks.Track], html_dir: Path, progress: Progress | None = None) -> Published:
+    """Build the site of the tracks that have results and put it in place at once; without results it says how to
+    get some.
 
-    Raises InputError where there are no results, MeasurementError where none could be read.
+    Raises InputError where another process builds it or `html_dir` is no place for a site, and whatever the first
+    track failed with where none could be published: the site that was there stays.
     """
-    benchmarks = cases.load(track)
-    repo_path = str(tracks.open_repo(track)._path)
-    track.html_dir.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=track.html_dir.parent, prefix=".site-") as aside:
-        staged, html = Path(aside) / "results", Path(aside) / "html"
-        hashes, left_out = _stage(track.results_dir, staged, benchmarks)
-        if not hashes:
+    home = wanted[0]
+    _check_place(html_dir)
+    html_dir.parent.mkdir(parents=True, exist_ok=True)
+    with _alone(home.work_dir, html_dir):
+        for left in html_dir.parent.glob(f"{ASIDE}*"):
+            shutil.rmtree(left, ignore_errors=True)  # of a publish that was killed
+        with tempfile.TemporaryDirectory(dir=html_dir.parent, prefix=ASIDE, ignore_cleanup_errors=True) as aside:
+            html = Path(aside) / "html"
+            html.mkdir(mode=0o755)
+            done = Published(html_dir)
+            with processes() as pool:
+                for track in filter(has_results, wanted):
+                    try:
+                        done.tracks.append(_track(track, html, html_dir, pool, progress))
+                    except VelocityError as error:
+                        done.failed.append((track.name, error))
+            if done.failed and not done.tracks:
+                raise done.failed[0][1]
+            _front(html, done.tracks)
+            _put_in_place(html, html_dir)
+    return done
+
+
+def has_results(track: tracks.Track) -> bool:
+    """Whether anything was measured in a track."""
+    return next(iter(track.results_dir.glob("*/*.json")), None) is not None
+
+
+def _track(
+    track: tracks.Track, html: Path, before: Path, pool: Executor, progress: Progress | None
+) -> PublishedTrack:
+    def tell(what: str) -> Callable[[int, int], None]:
+        return lambda done, of: progress(f"{track.name}: {what}", done, of) if progress else None
+
+    folder = folder_of(track)
+    with StoreIndex(track, pool, tell("reading results")) as index:
+        if not index.results():
+            reason = f", the first: {index.problems[0][0]}: {index.problems[0][1]}" if index.problems else ""
             raise MeasurementError(
-                f"no result of track {track.name} can be read", "measure again: mlx-velocity run"
+                f"no result of track {track.name} can be read{reason}", "measure again: mlx-velocity run"
             )
-        known = history.known_commits(repo_path, hashes)
-        _publish_asv(track, repo_path, staged, html)
-        _install_interface(html)
-        (html / "commits.json").write_text(json.dumps(_subjects(known)), "utf-8")
-        _put_in_place(html, track.html_dir)
-    machines = sorted(path.parent.name for path in track.results_dir.glob("*/machine.json"))
-    return Published(track.html_dir, len(known), machines, left_out)
+        benchmarks = cases.load(track)
+        repo = tracks.open_repo(track)
+        graph = commit_graph.read(str(repo._path))
+        place, last = html / folder / ASV_FOLDER, before / folder / ASV_FOLDER
+        tree = asv_tree.build(track, repo, graph, index, benchmarks, place, last, pool, tell("making graphs"))
+        tachyon.install(place, "../../index.html")
+        measured = {item.commit for item in index.results()}
+        newest = next((graph.commits[commit] for commit in reversed(graph.commits) if commit in measured), None)
+        backends = {str(item.head["params"].get("backend", "")) for item in index.results()}
+        return PublishedTrack(
+            track.name, folder, tree.commits, sorted({item.machine for item in index.results()}),
+            newest.subject if newest else "", frozenset(backends), index.problems, _notes(index, tree),
+            tree.graphs, tree.made,
+        )  # fmt: skip
 
 
-def _stage(
-    source: Path, target: Path, benchmarks: dict[str, dict[str, Any]]
-) -> tuple[set[str], list[tuple[str, str]]]:
-    """Link the readable results into `target`: one broken file makes asv refuse them all."""
-    target.mkdir()
-    hashes: set[str] = set()
-    left_out: list[tuple[str, str]] = []
-    for machine in sorted(source.glob("*/machine.json")):
-        try:
-            described = util.load_json(str(machine), api_version=Machine.api_version)
-            if not isinstance(described["machine"], str):
-                raise ValueError("it names no machine")
-        except _UNREADABLE as error:
-            left_out.append((f"{machine.parent.name}/machine.json", _reason(error, source)))
-            continue
-        _link(machine, target / machine.relative_to(source))
-        for path in sorted(machine.parent.glob("*.json")):
-            if path == machine:
-                continue
-            try:
-                result = Results.load(str(path))
-                for key in result.get_all_result_keys():
-                    result.get_result_value(key, result.get_result_params(key))
-                hashes.add(str(result.commit_hash))
-            except _UNREADABLE as error:
-                left_out.append((path.name, _reason(error, source)))
-                continue
-            _link(path, target / path.relative_to(source))
-    # asv-tachyon takes more bytes for better unless it is told.
-    told = {name: {**benchmark, "less_is_better": True} for name, benchmark in benchmarks.items()}
-    text = json.dumps({**told, "version": Benchmarks.api_version})
-    (target / "benchmarks.json").write_text(text, "utf-8")
-    return hashes, left_out
+def folder_of(track: tracks.Track) -> str:
+    """The folder of a track below the site."""
+    return re.sub(r"[^A-Za-z0-9_-]+", "-", track.name).strip("-") or "track"
 
 
-def _reason(error: Exception, source: Path) -> str:
-    """What is wrong with a file, in one line without the folders of this machine."""
-    text = " ".join(str(error).split()).replace(f"{source}{os.sep}", "")
-    return text[:200] or type(error).__name__
+def _notes(index: StoreIndex, tree: asv_tree.Tree) -> list[str]:
+    notes = []
+    if tree.lost:
+        notes.append(f"{units.count(tree.lost, 'result')} of commits that the repository no longer has")
+    if tree.off_branch:
+        notes.append(f"{units.count(tree.off_branch, 'result')} of commits that are on no tracked branch")
+    if tree.gone:
+        more = f" and {len(tree.gone) - SHOWN} more" if len(tree.gone) > SHOWN else ""
+        notes.append(
+            f"{units.count(len(tree.gone), 'benchmark')} that no longer exist as measured: "
+            f"{', '.join(tree.gone[:SHOWN])}{more}"
+        )
+    if strange := sum(item.head.get("strange", 0) for item in index.results()):
+        notes.append(f"{units.count(strange, 'value')} that are no numbers")
+    if lines := sum(item.head["bad_lines"] for item in index.readings()):
+        notes.append(f"{units.count(lines, 'line')} of readings that can't be read; see: mlx-velocity validate")
+    return notes
 
 
-def _link(path: Path, target: Path) -> None:
-    target.parent.mkdir(parents=True, exist_ok=True)
-    os.symlink(path, target)
-
-
-def _publish_asv(track: tracks.Track, repo_path: str, staged: Path, html: Path) -> None:
-    conf = copy.copy(track.conf)
-    conf.results_dir, conf.html_dir = str(staged), str(html)
-    conf.repo, conf.dvcs = repo_path, "git"
-    try:
-        with redirect_stdout(io.StringIO()):
-            Publish.run(conf, pull=False)
-    except util.UserError as error:
-        raise MeasurementError(f"asv could not publish: {error}", "see which result it names") from error
-
-
-def _install_interface(html: Path) -> None:
-    """Replace asv's own pages, whose scripts come from ten other hosts, by asv-tachyon's."""
-    for path in html.iterdir():
-        if path.is_file() and path.suffix not in (".json", ".xml"):
-            path.unlink()
-    with redirect_stdout(io.StringIO()):
-        cmd_install(html, backup=False)
-
-
-def _subjects(commits: dict[str, history.Commit]) -> dict[str, str]:
-    return {
-        commit.hash: f"{commit.subject} ({datetime.fromtimestamp(commit.date_s, UTC):%Y-%m-%d})"
-        for commit in commits.values()
+def _front(html: Path, done: Sequence[PublishedTrack]) -> None:
+    listed = [
+        front.Listed(
+            item.name, f"{item.folder}/{ASV_FOLDER}/index.html", item.commits, item.machines, item.newest, item.backends
+        )
+        for item in done
+    ]
+    (html / "index.html").write_text(front.page(listed), "utf-8")
+    (html / front.STYLE_FILE).write_text(front.STYLE, "utf-8")
+    held: dict[str, Any] = {
+        "format": FORMAT,
+        "tracks": [
+            {"name": item.name, "folder": item.folder, "commits": item.commits, "machines": item.machines}
+            for item in done
+        ],
     }
+    (html / "site.json").write_text(json.dumps(held), "utf-8")
+
+
+def _check_place(html_dir: Path) -> None:
+    """The folder is replaced as a whole, so it must not hold anything but a site."""
+    if html_dir.exists() and not html_dir.is_dir():
+        raise InputError(f"{html_dir} is no folder", "set html_dir to a folder for the site alone")
+    for name in (".git", tracks.CONFIG_NAME, tracks.TRACKS_FOLDER):
+        if (html_dir / name).exists():
+            raise InputError(
+                f"{html_dir} holds {name}: it would be replaced by the site", "set html_dir to a folder of its own"
+            )
+
+
+@contextmanager
+def _alone(work_dir: Path, html_dir: Path) -> Iterator[None]:
+    path = work_dir / "locks" / f"site-{html_dir.name}.lock"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    owner = path.with_suffix(".owner")
+    guard = FileLock(path, timeout=0)
+    try:
+        guard.acquire()
+    except Timeout:
+        who = owner.read_text("utf-8").strip() if owner.exists() else "another process"
+        raise InputError(f"the site is being built by {who}", "wait for it to end, or end it") from None
+    try:
+        owner.write_text(f"process {os.getpid()} since {time.strftime('%H:%M:%S')}", "utf-8")
+        yield
+    finally:
+        owner.unlink(missing_ok=True)
+        guard.release()
 
 
 def _put_in_place(html: Path, target: Path) -> None:
     old = html.with_name("old")
     if target.exists():
         target.rename(old)
-    html.rename(target)
-    shutil.rmtree(old, ignore_errors=True)
+    try:
+        html.rename(target)
+    except OSError:
+        if old.exists():
+            old.rename(target)
+        raise

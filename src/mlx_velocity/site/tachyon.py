@@ -1,0 +1,40 @@
+"""asv-tachyon's interface over the data of a track, with a policy that lets it run nothing but its own script."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+from pathlib import Path
+
+from asv_tachyon.cli import cmd_install
+
+POLICY = (
+    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; font-src 'self'; "
+    "connect-src 'self'; base-uri 'none'; form-action 'none'"
+)
+"""Nothing inline, nothing from elsewhere."""
+STYLE_FILE = "assets/velocity.css"
+STYLE = """.velocity-back { padding: 0.35rem 1rem; font: 14px/1.4 system-ui, sans-serif; }
+.velocity-back a { color: inherit; }
+@media print { .velocity-back { display: none; } }
+"""
+HEAD, BODY = "<head>", "<body>"
+
+
+def install(html: Path, front: str) -> None:
+    """Put the interface over the data in `html`; `front` is the address of the site's first page from there.
+
+    asv-tachyon shows texts as text. The policy is the second lock, should one of its versions forget it.
+    """
+    with contextlib.redirect_stdout(io.StringIO()):
+        cmd_install(html, backup=False)
+    page = html / "index.html"
+    text = page.read_text("utf-8")
+    if HEAD not in text or BODY not in text:
+        raise ValueError("asv-tachyon's page is not what this version of mlx-velocity knows")
+    policy = f'<meta http-equiv="Content-Security-Policy" content="{POLICY}">'
+    style = f'<link rel="stylesheet" href="./{STYLE_FILE}">'
+    back = f'<nav class="velocity-back"><a href="{front}">← mlx-velocity: all tracks</a></nav>'
+    text = text.replace(HEAD, f"{HEAD}\n    {policy}\n    {style}", 1)
+    page.write_text(text.replace(BODY, f"{BODY}\n    {back}", 1), "utf-8")
+    (html / STYLE_FILE).write_text(STYLE, "utf-8")

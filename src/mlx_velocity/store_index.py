@@ -1,0 +1,346 @@
+"""An index of a track's stored results: each file is read once, and again only when it changed.
+
+An SQLite file under `.asv` that can always be made again from the results. A row is known by path, time of change,
+size and inode of its file, and carries a checksum: a row that is damaged, and an index of another format, are
+read anew. Several processes may use it at the same time.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sqlite3
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Executor, ProcessPoolExecutor
+from contextlib import closing, nullcontext
+from dataclasses import dataclass
+from functools import cached_property
+from multiprocessing import get_context
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import numpy as np
+from asv import util
+from asv.machine import Machine
+
+from mlx_velocity import readings, store_files
+from mlx_velocity.errors import InputError
+from mlx_velocity.store_files import Columns, File, Key
+from mlx_velocity.tracks import Track
+
+FORMAT = 1
+"""Of the index. 1: first version. Another format is no error: the index is made again."""
+FOLDER = "index"
+BATCH = 32
+"""Files that a process reads at a time."""
+ALONE = 1000
+"""Files that are read here: starting other processes takes longer."""
+PATIENCE_S = 60.0
+OUTSIDE = (
+    sqlite3.SQLITE_BUSY, sqlite3.SQLITE_FULL, sqlite3.SQLITE_READONLY, sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_IOERR,
+    sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_PERM,
+)  # fmt: skip
+"""What is wrong outside of the index; anything else means that the index itself is damaged."""
+MACHINE_FILE = "machine.json"
+
+TABLES = """
+CREATE TABLE files (id INTEGER PRIMARY KEY, path TEXT UNIQUE NOT NULL, fingerprint TEXT NOT NULL, kind TEXT NOT NULL,
+    problem TEXT NOT NULL, commit_hash TEXT NOT NULL, environment TEXT NOT NULL, head TEXT NOT NULL);
+CREATE TABLE columns (file INTEGER PRIMARY KEY, checksum INTEGER NOT NULL, data BLOB NOT NULL);
+CREATE TABLE keys (id INTEGER PRIMARY KEY, benchmark TEXT NOT NULL, version TEXT, params TEXT);
+CREATE TABLE derived (name TEXT PRIMARY KEY, checksum INTEGER NOT NULL, data BLOB NOT NULL);
+"""
+Progress = Callable[[int, int], None]
+
+
+@dataclass(frozen=True)
+class Stored:
+    """A stored file that could be read."""
+
+    id: int
+    path: str
+    """Below the folder of results: `<machine>/<commit>-<environment>.json`, or `….readings.jsonl`."""
+    commit: str
+    """Full hash of a result file; of a readings file as much of it as its name holds."""
+    environment: str
+    head: dict[str, Any]
+    """Of a result: params, env_vars, python, requirements, date_ms. Of readings: environment, launches, order,
+    failures, set_aside, bad_lines."""
+
+    @property
+    def machine(self) -> str:
+        """Folder of the machine."""
+        return self.path.partition("/")[0]
+
+    @property
+    def stem(self) -> str:
+        """What a result file and the readings beside it share."""
+        return self.path.removesuffix(readings.SUFFIX).removesuffix(".json")
+
+
+class StoreIndex:
+    """The index of one track, as of when it was opened. Use it as a context."""
+
+    def __init__(self, track: Track, pool: Executor | None = None, progress: Progress | None = None) -> None:
+        """Open the index and read what changed: many files in `pool`, or in processes that are started for them.
+        `progress` hears how many of how many files were read.
+
+        Raises InputError where the disk refuses, or where another process holds the index for a minute.
+        """
+        self.root = track.results_dir
+        self.machines: dict[str, dict[str, Any]] = {}
+        """Folder → asv's description, of the machines that can be read."""
+        self.problems: list[tuple[str, str]] = []
+        """Path below the folder of results → why it could not be read."""
+        self.fresh = 0
+        """How many files had to be read."""
+        self._path = track.work_dir / FOLDER / f"{track.name}.sqlite3"
+        try:
+            self._path.parent.mkdir(parents=True, exist_ok=True)
+            try:
+                self._start(pool, progress)
+            except (sqlite3.Error, ValueError, KeyError) as error:
+                if getattr(error, "sqlite_errorcode", 0) & 0xFF in OUTSIDE:
+                    raise
+                # Damaged: what it held can be read again.
+                for suffix in ("", "-wal", "-shm", "-journal"):
+                    self._path.with_name(self._path.name + suffix).unlink(missing_ok=True)
+                self._start(pool, progress)
+        except (sqlite3.Error, OSError) as error:
+            raise cannot_write(self._path, error) from error
+
+    def __enter__(self) -> StoreIndex:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._base.close()
+
+    # What is stored
+
+    def results(self) -> list[Stored]:
+        """asv's result files of machines that can be read, by path."""
+        return [item for item in self._files if item.path.endswith(".json")]
+
+    def readings(self) -> list[Stored]:
+        """Our readings files, by path."""
+        return [item for item in self._files if not item.path.endswith(".json")]
+
+    def measured_commits(self, machine: str) -> set[str]:
+        """Full hashes of the commits that a machine has results of."""
+        return {item.commit for item in self.results() if item.machine == machine}
+
+    def full_commits(self) -> dict[str, str]:
+        """Stem → full hash: what the names of readings files begin with."""
+        return {item.stem: item.commit for item in self.results()}
+
+    def failures(self) -> Iterator[tuple[Stored, dict[str, Any]]]:
+        """Each failure with the readings file it is in: outcome, reason, benchmark, version, params, exit_code."""
+        for item in self.readings():
+            for failure in item.head["failures"]:
+                yield item, failure
+
+    @cached_property
+    def keys(self) -> list[Key]:
+        """What the numbers in the columns `case` and `entry` mean: benchmark, version, parameters as JSON."""
+        rows = self._base.execute("SELECT benchmark, version, params FROM keys ORDER BY id")
+        return list(rows)
+
+    def columns(self, files: Iterable[Stored]) -> Iterator[tuple[Stored, Columns]]:
+        """The numbers of each file: of a result `entry`, `started_ms` by benchmark and `case`, `value`, `low`, `high`
+        (99 %), `samples` by case (a value that is not a number is a failure); of readings `case`, `launch` (place in
+        `order`), `median`, `samples` and the sensors that were there, one row per case and launch.
+        """
+        for item in files:
+            (row,) = self._base.execute("SELECT checksum, data FROM columns WHERE file = ?", (item.id,))
+            spec = item.head["columns"]
+            if store_files.checksum(json.dumps(spec).encode(), row[1]) != row[0]:
+                raise sqlite3.DatabaseError(f"the row of {item.path} is damaged")
+            yield item, store_files.unpack(spec, row[1])
+
+    # What others derive from it, and want to find again
+
+    def derived(self, names: Iterable[str]) -> dict[str, bytes]:
+        """What was kept under these names; what is damaged is not there."""
+        found = {}
+        for name in names:
+            for checksum, data in self._base.execute(
+                "SELECT checksum, data FROM derived WHERE name = ?", (name,)
+            ):
+                if store_files.checksum(data) == checksum:
+                    found[name] = data
+        return found
+
+    def keep_derived(self, items: dict[str, bytes]) -> None:
+        """Keep bytes under names until the index is made again; raises InputError where the disk refuses."""
+        rows = [(name, store_files.checksum(data), data) for name, data in items.items()]
+        try:
+            # What was opened stays as it was, so this needs a connection of its own.
+            with closing(sqlite3.connect(self._path, timeout=PATIENCE_S)) as base, base:
+                base.executemany("INSERT OR REPLACE INTO derived VALUES (?, ?, ?)", rows)
+        except sqlite3.Error as error:
+            raise cannot_write(self._path, error) from error
+
+    # Reading what changed
+
+    def _start(self, pool: Executor | None, progress: Progress | None) -> None:
+        self.machines, self.problems = {}, []
+        self._base = sqlite3.connect(self._path, timeout=PATIENCE_S)
+        try:
+            self._base.execute("PRAGMA journal_mode=WAL")
+            self._base.execute("PRAGMA synchronous=NORMAL")
+            (version,) = self._base.execute("PRAGMA user_version").fetchone()
+            if version != FORMAT:
+                self._clear()
+            self._refresh(pool, progress)
+        except BaseException:
+            self._base.close()
+            raise
+
+    def _clear(self) -> None:
+        with self._base:
+            self._base.execute("BEGIN IMMEDIATE")
+            names = self._base.execute("SELECT name FROM sqlite_master WHERE type = 'table'").fetchall()
+            for (name,) in names:
+                self._base.execute('DROP TABLE "{}"'.format(name.replace('"', '""')))
+            for statement in TABLES.split(";"):
+                self._base.execute(statement)
+            self._base.execute(f"PRAGMA user_version = {FORMAT}")
+
+    def _refresh(self, pool: Executor | None, progress: Progress | None) -> None:
+        there = self._walk()
+        known = dict(self._base.execute("SELECT path, fingerprint FROM files"))
+        gone = [path for path in known if path not in there]
+        changed = [path for path, mark in there.items() if known.get(path) != mark]
+        self.fresh = len(changed)
+        if gone:
+            with self._base:
+                self._drop(gone)
+        done = 0
+        for files, keys in _read(str(self.root), changed, pool):
+            # Each batch is kept at once: who is interrupted goes on from there.
+            with self._base:
+                self._base.execute("BEGIN IMMEDIATE")
+                self._keep(files, keys)
+            done += len(files)
+            if progress is not None:
+                progress(done, len(changed))
+        self._files = []
+        # What others write from now on is not seen: numbers of rows stay valid until this is closed.
+        self._base.execute("BEGIN")
+        query = "SELECT id, path, commit_hash, environment, head, problem FROM files ORDER BY path"
+        for number, path, commit, environment, head, problem in self._base.execute(query):
+            if path not in there or path.partition("/")[0] not in self.machines:
+                continue
+            item = Stored(number, path, commit, environment, json.loads(head))
+            name = self.machines[item.machine]["machine"]
+            if not problem and path.endswith(".json") and item.head["params"].get("machine") != name:
+                problem = f"it was not measured on {name}, as {MACHINE_FILE} beside it says"
+            if problem:
+                self.problems.append((path, problem))
+            else:
+                self._files.append(item)
+
+    def _walk(self) -> dict[str, str]:
+        """Path → fingerprint of every result and readings file of the machines; notes which machines can be read."""
+        there: dict[str, str] = {}
+        for folder in sorted(self.root.iterdir()) if self.root.is_dir() else []:
+            if not folder.is_dir():
+                continue
+            with os.scandir(folder) as entries:
+                files = [
+                    entry
+                    for entry in entries
+                    if entry.name.endswith((".json", readings.SUFFIX)) and not entry.name.startswith(".")
+                ]
+            named = [entry for entry in files if entry.name != MACHINE_FILE]
+            problem = self._describe(folder, len(named))
+            if problem:
+                self.problems.append((f"{folder.name}/{MACHINE_FILE}", problem))
+                continue
+            for entry in sorted(named, key=lambda entry: entry.name):
+                try:
+                    entry.name.encode()
+                    there[f"{folder.name}/{entry.name}"] = store_files.fingerprint(entry.stat())
+                except (OSError, UnicodeEncodeError) as error:
+                    reason = getattr(error, "strerror", None) or "its name is no text"
+                    self.problems.append((ascii(f"{folder.name}/{entry.name}"), reason))
+        return there
+
+    def _describe(self, folder: Path, results: int) -> str:
+        """Read a machine's description; why that is not possible, where it has results all the same."""
+        path = folder / MACHINE_FILE
+        if not path.exists():
+            return f"it does not exist, so {results} files beside it are left out" if results else ""
+        try:
+            described = util.load_json(str(path), api_version=Machine.api_version)
+            if not isinstance(described["machine"], str):
+                raise ValueError("it names no machine")
+            self.machines[folder.name] = described
+        except (util.UserError, *store_files.BROKEN) as error:
+            reason = " ".join(str(error).split()).replace(f"{self.root}{os.sep}", "")
+            return reason[: store_files.LONGEST_REASON] or type(error).__name__
+        return ""
+
+    def _drop(self, paths: Iterable[str]) -> None:
+        for path in paths:
+            self._base.execute(
+                "DELETE FROM columns WHERE file IN (SELECT id FROM files WHERE path = ?)", (path,)
+            )
+            self._base.execute("DELETE FROM files WHERE path = ?", (path,))
+
+    def _keep(self, files: list[File], keys: list[Key]) -> None:
+        numbers = self._numbers(keys)
+        self._drop(item.path for item in files)
+        for item in files:
+            columns = {
+                name: numbers[array] if name in ("case", "entry") else array
+                for name, array in item.columns.items()
+            }
+            spec, data = store_files.pack(columns)
+            head = json.dumps({**item.head, "columns": spec})
+            made = self._base.execute(
+                "INSERT INTO files (path, fingerprint, kind, problem, commit_hash, environment, head)"
+                " VALUES (?, ?, ?, ?, ?, ?, ?)",
+                (item.path, item.fingerprint, item.kind, item.problem, item.commit, item.environment, head),
+            )
+            checksum = store_files.checksum(json.dumps(spec).encode(), data)
+            self._base.execute("INSERT INTO columns VALUES (?, ?, ?)", (made.lastrowid, checksum, data))
+
+    def _numbers(self, keys: list[Key]) -> Any:
+        """The number of each key in the index; new ones are added."""
+        known = {tuple(row[1:]): row[0] for row in self._base.execute("SELECT id, benchmark, version, params FROM keys")}
+        for key in keys:
+            if key not in known:
+                known[key] = len(known)
+                self._base.execute("INSERT INTO keys VALUES (?, ?, ?, ?)", (known[key], *key))
+        return np.array([known[key] for key in keys], np.int32)
+
+
+def _read(root: str, paths: list[str], pool: Executor | None) -> Iterator[tuple[list[File], list[Key]]]:
+    batches = [paths[start : start + BATCH] for start in range(0, len(paths), BATCH)]
+    if usable_cores() == 1 or len(paths) < ALONE:
+        yield from (store_files.read_batch(root, batch) for batch in batches)
+        return
+    with nullcontext(pool) if pool else processes() as readers:
+        yield from readers.map(store_files.read_batch, [root] * len(batches), batches)
+
+
+def processes() -> Executor:
+    """As many processes as there are cores to use; they start with the first thing to do."""
+    return ProcessPoolExecutor(usable_cores(), get_context("spawn"))
+
+
+def usable_cores() -> int:
+    """How many cores this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def cannot_write(path: Path, error: Exception) -> InputError:
+    """The error for an index that the disk or another process does not let us use."""
+    return InputError(
+        f"the index {path.name} can't be used: {error}",
+        "free some room or mend the rights; if another mlx-velocity reads results just now, wait for it",
+    )
