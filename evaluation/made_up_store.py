@@ -152,14 +152,23 @@ def _results(folder: Path, store: Store, machine: str, commits: list[str], place
             _text(benchmarks, machine, commits[place], place, taken, failed), "utf-8"
         )
         if store.readings:
-            stem.with_name(stem.name + ".readings.jsonl").write_text(_readings(benchmarks, taken, failed), "utf-8")
+            stem.with_name(stem.name + ".readings.jsonl").write_text(
+                _readings(benchmarks, taken, failed), "utf-8"
+            )
 
 
 def _text(
-    benchmarks: list[dict[str, Any]], machine: str, commit: str, place: int, taken: np.ndarray, failed: np.ndarray
+    benchmarks: list[dict[str, Any]],
+    machine: str,
+    commit: str,
+    place: int,
+    taken: np.ndarray,
+    failed: np.ndarray,
 ) -> str:
     middle = np.median(taken, axis=1)
-    quarters = [[float(f"{value:.5g}") for value in row] for row in np.quantile(taken, [0.0, 1.0, 0.25, 0.75], axis=1)]
+    quarters = [
+        [float(f"{value:.5g}") for value in row] for row in np.quantile(taken, [0.0, 1.0, 0.25, 0.75], axis=1)
+    ]
     rows: dict[str, list[Any]] = {}
     row = 0
     for benchmark in benchmarks:
@@ -196,7 +205,7 @@ def _readings(benchmarks: list[dict[str, Any]], taken: np.ndarray, failed: np.nd
                       "modules": {"mlx.core": "0.31.0"}, "startup_s": 1.5})  # fmt: skip
         row = 0
         for benchmark in benchmarks:
-            for params in ([[a, b] for a in PARAMS[0] for b in PARAMS[1]] if benchmark["params"] else [[]]):
+            for params in [[a, b] for a in PARAMS[0] for b in PARAMS[1]] if benchmark["params"] else [[]]:
                 case = {"launch": f"launch-{launch}", "benchmark": benchmark["name"], "version": "1",
                         "params": params, "started": started}  # fmt: skip
                 if failed[row]:

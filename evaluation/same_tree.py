@@ -18,9 +18,14 @@ def differences(ours: Path, theirs: Path) -> list[str]:
     """What differs, in a line each; nothing where both say the same."""
     found = []
     for name in ("index.json", "regressions.json", "info.json"):
-        one, other = (_prepared(name, json.loads((folder / name).read_text("utf-8"))) for folder in (ours, theirs))
+        one, other = (
+            _prepared(name, json.loads((folder / name).read_text("utf-8"))) for folder in (ours, theirs)
+        )
         found += [f"{name}{place}" for place in differing(one, other)]
-    names = [{str(path.relative_to(folder)) for path in (folder / "graphs").rglob("*.json")} for folder in (ours, theirs)]
+    names = [
+        {str(path.relative_to(folder)) for path in (folder / "graphs").rglob("*.json")}
+        for folder in (ours, theirs)
+    ]
     found += [f"only on one side: {name}" for name in sorted(names[0] ^ names[1])]
     for name in sorted(names[0] & names[1]):
         one, other = (json.loads((folder / name).read_text("utf-8")) for folder in (ours, theirs))
@@ -35,7 +40,9 @@ def differing(one: Any, other: Any, place: str = "") -> list[str]:
     if isinstance(one, dict) and isinstance(other, dict):
         keys = sorted(one.keys() ^ other.keys())
         return [f"{place}.{key}" for key in keys] + [
-            item for key in one.keys() & other.keys() for item in differing(one[key], other[key], f"{place}.{key}")
+            item
+            for key in one.keys() & other.keys()
+            for item in differing(one[key], other[key], f"{place}.{key}")
         ]
     if isinstance(one, list) and isinstance(other, list):
         if len(one) != len(other):
@@ -62,7 +69,9 @@ def _prepared(name: str, data: Any) -> Any:
         for key in OURS:
             benchmark.pop(key, None)
     # asv goes through the files in whatever order the disk has them.
-    data["graph_param_list"] = sorted(data["graph_param_list"], key=lambda item: json.dumps(item, sort_keys=True))
+    data["graph_param_list"] = sorted(
+        data["graph_param_list"], key=lambda item: json.dumps(item, sort_keys=True)
+    )
     return data
 
 

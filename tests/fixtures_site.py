@@ -168,7 +168,18 @@ def committed_site() -> tuple[Path, Published] | None:
     folder = Path(tempfile.mkdtemp(prefix="mlx-velocity-site-"))
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
     settings = {"repo": "releases:mlx,mlx-lm", "dvcs": "releases", "results_dir": str(stored)}
-    return folder, publish.publish(make_track(folder, **settings))
+    return folder, built(make_track(folder, **settings))
+
+
+def built(track: tracks.Track) -> Published:
+    """The site of one track, where its configuration says."""
+    return publish.publish([track], track.html_dir)
+
+
+def data_of(site: Published) -> Path:
+    """Where the data of the only track lie, with asv-tachyon over it."""
+    (track,) = site.tracks
+    return site.html_dir / track.folder / publish.ASV_FOLDER
 
 
 # The program

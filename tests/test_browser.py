@@ -18,8 +18,6 @@ from typing import Any
 import fixtures_site as made
 import pytest
 
-from mlx_velocity.site import publish
-
 pytestmark = pytest.mark.browser
 
 PATIENCE_S = 60.0
@@ -198,7 +196,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     folder = tmp_path_factory.mktemp("site")
     track = made.make_track(folder)
     made.fill(track, cpu=MARKUP)
-    publish.publish(track)
+    made.built(track)
     with made.serving(folder) as address:
         yield address
 

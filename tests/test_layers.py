@@ -120,6 +120,7 @@ LAYERS = {
                 "asv_plugin",
                 "builds",
                 "cases",
+                "commit_graph",
                 "comparisons",
                 "cuda_libraries",
                 "declared",
@@ -140,13 +141,15 @@ LAYERS = {
                 "scheduler",
                 "sides",
                 "state",
+                "store.*",
                 "tracks",
                 "validation.*",
                 "workers",
             }
         ),
         frozenset({"words", "edges"}),
-        frozenset({"asv", "filelock", "git", "gitdb", "jsonschema", "packaging", "psutil", "uv"}),
+        # numpy holds the index's columns; there are no sums in it.
+        frozenset({"asv", "filelock", "git", "gitdb", "jsonschema", "numpy", "packaging", "psutil", "uv"}),
         # An update of the release list is the only one who needs it.
         inside=frozenset({"pypi_simple"}),
         # What a profile selects is one table, for our runner and for stock asv.
@@ -204,7 +207,7 @@ LAYERS = {
     "commands": Layer(
         frozenset({"commands.*", "site.*"}),
         frozenset({"words", "maths", "edges", "comparing", "views", "monitor", "report", "commands"}),
-        frozenset({"asv", "asv_tachyon", "rich"}),
+        frozenset({"asv", "asv_tachyon", "filelock", "numpy", "rich"}),
         # What is measured across frameworks is one table, for the command and for its workers.
         also=frozenset({"frameworks.tasks"}),
         # A timeline's page holds its library; nothing else loads 5 MB.

@@ -16,13 +16,12 @@ from typing import Any
 
 import fixtures_site as made
 import pytest
-from asv import util
-from asv.commands.publish import Publish
+import same_tree
 from conftest import one_line
 
 from mlx_velocity import tracks
 from mlx_velocity.errors import InputError, MeasurementError
-from mlx_velocity.site import preview, publish
+from mlx_velocity.site import preview, tachyon
 from mlx_velocity.site.publish import Published
 
 
@@ -37,7 +36,7 @@ def filled(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def built(filled: Path) -> Published:
     """The site of that folder. Tests that change anything work on a copy."""
-    return publish.publish(tracks.load(filled / "asv.conf.json"))
+    return made.built(tracks.load(filled / "asv.conf.json"))
 
 
 @pytest.fixture
@@ -48,7 +47,15 @@ def copy(filled: Path, tmp_path: Path) -> tracks.Track:
 
 
 def json_of(built: Published, name: str) -> Any:
-    return json.loads((built.html_dir / name).read_text("utf-8"))
+    return json.loads((made.data_of(built) / name).read_text("utf-8"))
+
+
+def subjects(built: Published) -> dict[str, str]:
+    """What the interface is told of each commit, by hash; the file counts in revisions."""
+    hashes = json_of(built, "index.json")["revision_to_hash"]
+    return {
+        hashes[revision]: said for revision, said in json_of(built, "commits.json")["by_revision"].items()
+    }
 
 
 def files_of(folder: Path) -> dict[str, bytes]:
@@ -64,18 +71,18 @@ def result_files(track: tracks.Track) -> list[Path]:
 
 def test_a_site_has_its_page_and_its_data(built: Published) -> None:
     """A site is a page, its assets, asv's index, graphs and regressions, and the commits' subjects."""
-    names = {path.name for path in built.html_dir.iterdir()}
+    names = {path.name for path in made.data_of(built).iterdir()}
     assert names >= {
         "index.html", "index.json", "info.json", "regressions.json", "commits.json", "graphs", "assets",
     }  # fmt: skip
-    assert built.commits == len(made.SUBJECTS)
-    assert built.machines == ["box", "other-box"]
-    assert built.left_out == []
+    assert built.tracks[0].commits == len(made.SUBJECTS)
+    assert built.tracks[0].machines == ["box", "other-box"]
+    assert built.tracks[0].left_out == []
 
 
 def test_every_measured_commit_has_its_subject_and_its_date(built: Published, filled: Path) -> None:
     """commits.json says of each commit what it changed and when."""
-    said = json_of(built, "commits.json")
+    said = subjects(built)
     commits = made.commits_of(tracks.load(filled / "asv.conf.json"))
     assert set(said) == {commit.hexsha for commit in commits}
     assert [said[commit.hexsha].rpartition(" ")[0] for commit in commits] == made.SUBJECTS
@@ -94,25 +101,28 @@ def test_nothing_of_asvs_own_pages_is_left(built: Published) -> None:
     """The only scripts are the interface's: asv's own come from ten other hosts and run tag names."""
     scripts = [path for path in built.html_dir.rglob("*.js") if path.parent.name != "assets"]
     assert scripts == []
-    kinds = {path.suffix for path in built.html_dir.iterdir() if path.is_file()}
+    kinds = {path.suffix for path in made.data_of(built).iterdir() if path.is_file()}
     assert kinds <= {".html", ".json", ".xml", ".svg", ".ico"}
-    assert [path.name for path in built.html_dir.glob("*.html")] == ["index.html"]
+    assert [path.name for path in made.data_of(built).glob("*.html")] == ["index.html"]
 
 
 def test_the_page_asks_nobody_else_for_anything(built: Published) -> None:
-    """The page and its style sheets name only files of the site, each of which is there."""
-    page = (built.html_dir / "index.html").read_text("utf-8")
-    for address in re.findall(r"""(?:src|href)=["']([^"']+)""", page):
-        assert address.startswith("./")
-        assert (built.html_dir / address).is_file()
-    for sheet in built.html_dir.glob("assets/*.css"):
+    """The pages and their style sheets name only files of the site, each of which is there."""
+    pages = [built.html_dir / "index.html", made.data_of(built) / "index.html"]
+    for page in pages:
+        addresses = re.findall(r"""(?:src|href)=["']([^"']+)""", page.read_text("utf-8"))
+        assert addresses
+        for address in addresses:
+            assert (page.parent / address).resolve().is_relative_to(built.html_dir.resolve())
+            assert (page.parent / address).is_file()
+    for sheet in built.html_dir.rglob("*.css"):
         for address in re.findall(r"""(?:url\(|@import\s*)["']?([^"')]+)""", sheet.read_text("utf-8")):
             assert not re.match(r"(?:https?:)?//", address), f"{sheet.name} asks for {address}"
 
 
 def test_a_failure_is_a_gap_in_the_graph(built: Published) -> None:
     """A case that failed at one commit has no number there; the others keep theirs."""
-    (path,) = built.html_dir.glob("graphs/**/machine-box/**/prefill.Prefill.time_prefill.json")
+    (path,) = made.data_of(built).glob("graphs/**/machine-box/**/prefill.Prefill.time_prefill.json")
     points = json.loads(path.read_text("utf-8"))
     values = dict(points)
     assert len(values) == len(made.SUBJECTS)
@@ -120,23 +130,16 @@ def test_a_failure_is_a_gap_in_the_graph(built: Published) -> None:
     assert values[max(values)][0] == pytest.approx(made.LAST_VALUE_S, rel=0.01)
 
 
-def stock(cwd: Path, html: Path) -> dict[str, bytes]:
-    """The graphs that stock asv makes of the results below a folder."""
+def stock(cwd: Path, html: Path) -> Path:
+    """What stock asv publishes of the results below a folder."""
     done = made.program("publish", "--no-pull", "-o", str(html), cwd=cwd, module="asv")
     assert done.code == 0, done.out + done.err
-    return files_of(html / "graphs")
+    return html
 
 
 def test_the_data_is_what_stock_asv_publishes(built: Published, filled: Path, tmp_path: Path) -> None:
-    """Every graph is byte for byte the one that `asv publish` writes, and the index differs by our one key."""
-    assert files_of(built.html_dir / "graphs") == stock(filled, tmp_path / "stock")
-    ours, theirs = (
-        json_of(built, "index.json"),
-        json.loads((tmp_path / "stock" / "index.json").read_text("utf-8")),
-    )
-    for benchmark in ours["benchmarks"].values():
-        del benchmark["less_is_better"]
-    assert ours == theirs
+    """Every file says what the one of `asv publish` says; a benchmark's description gains our one key."""
+    assert same_tree.differences(made.data_of(built), stock(filled, tmp_path / "stock")) == []
 
 
 def test_the_committed_history_publishes(tmp_path: Path) -> None:
@@ -145,12 +148,12 @@ def test_the_committed_history_publishes(tmp_path: Path) -> None:
     if committed is None:
         pytest.skip("this checkout has no results of the release history")
     folder, built = committed
-    assert built.left_out == []
-    index, said = json_of(built, "index.json"), json_of(built, "commits.json")
-    assert built.commits == len(said)
+    assert built.tracks[0].left_out == []
+    index, said = json_of(built, "index.json"), subjects(built)
+    assert built.tracks[0].commits == len(said)
     assert set(said) <= set(index["revision_to_hash"].values())
     assert all(re.fullmatch(r"mlx.* (→|mlx-lm) .* \(\d{4}-\d\d-\d\d\)", line) for line in said.values())
-    assert files_of(built.html_dir / "graphs") == stock(folder, tmp_path / "stock")
+    assert same_tree.differences(made.data_of(built), stock(folder, tmp_path / "stock")) == []
 
 
 # What is broken
@@ -179,12 +182,12 @@ def test_a_broken_result_is_named_and_the_rest_is_published(copy: tracks.Track, 
     path = result_files(copy)[0]
     text = BROKEN[what](path.read_text("utf-8"))
     path.write_text(text, "utf-8")
-    built = publish.publish(copy)
-    ((name, reason),) = built.left_out
-    assert name == path.name
+    built = made.built(copy)
+    ((name, reason),) = built.tracks[0].left_out
+    assert name == f"box/{path.name}"
     assert reason
     assert "\n" not in reason
-    (graph,) = built.html_dir.glob("graphs/**/machine-box/**/prefill.Prefill.time_prefill.json")
+    (graph,) = made.data_of(built).glob("graphs/**/machine-box/**/prefill.Prefill.time_prefill.json")
     assert len(json.loads(graph.read_text("utf-8"))) == len(made.SUBJECTS) - 1
     assert path.read_text("utf-8") == text, "publishing changes no result"
 
@@ -193,16 +196,16 @@ def test_a_result_that_is_no_text_is_named(copy: tracks.Track) -> None:
     """Bytes that are no UTF-8 are a broken result like any other."""
     path = result_files(copy)[0]
     path.write_bytes(b"\xff\xfe\x00")
-    assert [name for name, _ in publish.publish(copy).left_out] == [path.name]
+    assert [name for name, _ in made.built(copy).tracks[0].left_out] == [f"box/{path.name}"]
 
 
 @pytest.mark.parametrize("text", ["{", "[]", '{"version": 1}', '{"version": 99, "machine": "box"}'])
 def test_a_machine_that_cannot_be_read_is_named(copy: tracks.Track, text: str) -> None:
     """Where a machine.json is broken, it is named and the other machines are published."""
     (copy.results_dir / "box" / "machine.json").write_text(text, "utf-8")
-    built = publish.publish(copy)
-    assert any("machine.json" in name for name, _ in built.left_out)
-    assert list(built.html_dir.glob("graphs/**/machine-other-box/**/prefill.Prefill.time_prefill.json"))
+    built = made.built(copy)
+    assert any("machine.json" in name for name, _ in built.tracks[0].left_out)
+    assert list(made.data_of(built).glob("graphs/**/machine-other-box/**/prefill.Prefill.time_prefill.json"))
 
 
 @pytest.mark.parametrize("text", ["{", "[]", "", '{"version": 99}'])
@@ -210,7 +213,7 @@ def test_broken_benchmarks_are_wrong_input(copy: tracks.Track, text: str) -> Non
     """A benchmarks.json that can't be read is one line that says what to do."""
     (copy.results_dir / "benchmarks.json").write_text(text, "utf-8")
     with pytest.raises(InputError) as error:
-        publish.publish(copy)
+        made.built(copy)
     assert "benchmarks.json" in one_line(error)
 
 
@@ -220,9 +223,10 @@ def test_a_commit_that_the_repository_lost_stops_nothing(copy: tracks.Track) -> 
     text = path.read_text("utf-8")
     lost = re.sub(r'"commit_hash": "\w+"', f'"commit_hash": "{"ab" * 20}"', text)
     path.with_name(f"abababab-{made.ENV_NAME}.json").write_text(lost, "utf-8")
-    built = publish.publish(copy)
-    assert built.commits == len(made.SUBJECTS)
-    assert set(json_of(built, "commits.json")) == {commit.hexsha for commit in made.commits_of(copy)}
+    built = made.built(copy)
+    assert built.tracks[0].commits == len(made.SUBJECTS)
+    assert set(subjects(built)) == {commit.hexsha for commit in made.commits_of(copy)}
+    assert built.tracks[0].notes == ["1 result of commits that the repository no longer has"]
 
 
 def test_a_result_that_was_set_aside_is_not_published(copy: tracks.Track) -> None:
@@ -230,16 +234,18 @@ def test_a_result_that_was_set_aside_is_not_published(copy: tracks.Track) -> Non
     path = result_files(copy)[0]
     path.rename(path.with_name(f"{path.name}.corrupt-20260101T000000"))
     path.with_name(f".{path.name}.1.new").write_text("{", "utf-8")
-    assert publish.publish(copy).left_out == []
+    assert made.built(copy).tracks[0].left_out == []
 
 
-def test_no_results_is_wrong_input(tmp_path: Path) -> None:
-    """A track without results has no site, and says how to get some."""
+def test_without_results_the_site_says_how_to_get_some(tmp_path: Path) -> None:
+    """A suite without results gets a first page that says what to do, and nothing else."""
     track = made.make_track(tmp_path)
-    with pytest.raises(InputError) as error:
-        publish.publish(track)
-    assert "mlx-velocity run" in one_line(error)
-    assert not track.html_dir.exists()
+    site = made.built(track)
+    assert site.tracks == []
+    page = (track.html_dir / "index.html").read_text("utf-8")
+    assert "There are no results yet" in page
+    assert "mlx-velocity run" in page
+    assert [path.name for path in track.html_dir.iterdir() if path.is_dir()] == []
 
 
 def test_no_readable_result_builds_no_site(copy: tracks.Track) -> None:
@@ -248,7 +254,7 @@ def test_no_readable_result_builds_no_site(copy: tracks.Track) -> None:
         if path.name != "machine.json":
             path.write_text("{", "utf-8")
     with pytest.raises(MeasurementError) as error:
-        publish.publish(copy)
+        made.built(copy)
     assert one_line(error)
     assert not copy.html_dir.exists()
 
@@ -258,36 +264,36 @@ def test_no_readable_result_builds_no_site(copy: tracks.Track) -> None:
 
 def test_a_second_site_replaces_the_first(copy: tracks.Track) -> None:
     """A rebuilt site holds nothing of the old one, and nothing is left beside it."""
-    publish.publish(copy)
+    made.built(copy)
     (copy.html_dir / "old.txt").write_text("old", "utf-8")
-    before = files_of(copy.html_dir / "graphs")
-    publish.publish(copy)
-    assert not (copy.html_dir / "old.txt").exists()
-    assert files_of(copy.html_dir / "graphs") == before
+    before = files_of(copy.html_dir)
+    again = made.built(copy).tracks[0]
+    assert (again.graphs, again.made) == (4, 0)
+    after = files_of(copy.html_dir)
+    assert before.keys() - after.keys() == {"old.txt"}
+    # asv writes the time into both, where the feed has no entry that would have one.
+    dated = {"made-up/asv/info.json", "made-up/asv/regressions.xml"}
+    assert {name for name in after if before[name] != after[name]} <= dated
     assert [path.name for path in copy.html_dir.parent.iterdir() if path.name.startswith(".site-")] == []
 
 
 @pytest.mark.parametrize(
-    "error", [util.UserError("asv says no"), OSError(28, "No space left on device"), KeyError("x")]
+    "error", [InputError("no", "do"), OSError(28, "No space left on device"), KeyError("x")]
 )
-def test_the_old_site_stays_where_asv_fails(
+def test_the_old_site_stays_where_building_fails(
     copy: tracks.Track, monkeypatch: pytest.MonkeyPatch, error: Exception
 ) -> None:
     """When building fails the site that was there is untouched, and nothing is left beside it."""
-    publish.publish(copy)
+    made.built(copy)
     before = files_of(copy.html_dir)
 
-    def fails(conf: Any, **_: Any) -> None:
-        Path(conf.html_dir).mkdir(parents=True)
-        (Path(conf.html_dir) / "index.json").write_text("half", "utf-8")
+    def fails(html: Path, front: str) -> None:
+        (html / "index.html").write_text("half", "utf-8")
         raise error
 
-    monkeypatch.setattr(Publish, "run", fails)
-    with pytest.raises((MeasurementError, OSError, KeyError)) as raised:
-        publish.publish(copy)
-    if isinstance(error, util.UserError):
-        assert isinstance(raised.value, MeasurementError)
-        assert "asv says no" in str(raised.value)
+    monkeypatch.setattr(tachyon, "install", fails)
+    with pytest.raises(type(error)):
+        made.built(copy)
     assert files_of(copy.html_dir) == before
     assert [path.name for path in copy.html_dir.parent.iterdir() if path.name.startswith(".site-")] == []
 
@@ -323,8 +329,9 @@ def test_the_server_serves_the_site(built: Published) -> None:
         assert server.server_port > 0
         for path, file in (
             ("/", "index.html"),
-            ("/index.json", "index.json"),
-            ("/commits.json", "commits.json"),
+            ("/made-up/asv/", "made-up/asv/index.html"),
+            ("/made-up/asv/index.json", "made-up/asv/index.json"),
+            ("/site.json", "site.json"),
         ):
             assert answer(server, path) == (200, (built.html_dir / file).read_bytes())
 
@@ -338,7 +345,16 @@ def test_the_server_listens_to_this_machine_alone(built: Published) -> None:
 
 
 @pytest.mark.parametrize(
-    "path", ["/graphs/", "/graphs", "/assets/", "/../asv.conf.json", "/%2e%2e/asv.conf.json", "/nothing.json"]
+    "path",
+    [
+        "/made-up/asv/graphs/",
+        "/made-up",
+        "/made-up/",
+        "/made-up/asv/assets/",
+        "/../asv.conf.json",
+        "/%2e%2e/asv.conf.json",
+        "/nothing.json",
+    ],
 )
 def test_the_server_shows_its_pages_and_nothing_else(built: Published, path: str) -> None:
     """No folder is listed, and nothing outside of the site is served."""

@@ -9,7 +9,6 @@ from typing import Annotated
 
 import typer
 from rich.console import Console
-from rich.markup import escape
 
 import mlx_velocity
 from mlx_velocity import cli_tools, tracks, units
@@ -254,7 +253,9 @@ def publish(config: Config = None, track: TrackName = None, repo: Repo = None, q
     from mlx_velocity.commands import publish as command
 
     one = config is not None or track is not None or repo is not None
-    chosen = [_track(config, track, repo)] if one else [tracks.load(path) for path in tracks.every(Path.cwd())]
+    chosen = (
+        [_track(config, track, repo)] if one else [tracks.load(path) for path in tracks.every(Path.cwd())]
+    )
     command.publish(chosen, quiet, console)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -58,10 +59,13 @@ def read(repo_path: str) -> CommitGraph:
                 stdout_as_string=False,
             )  # fmt: skip
             tags = repo.git.execute(
-                ["git", "for-each-ref", "--sort=taggerdate", "refs/tags", f"--format={_TAG}"], stdout_as_string=False
+                ["git", "for-each-ref", "--sort=taggerdate", "refs/tags", f"--format={_TAG}"],
+                stdout_as_string=False,
             )
         except git.GitError as error:
-            raise InputError(f"git can't read {repo_path}: {error}", "name a clone with --repo PATH") from error
+            raise InputError(
+                f"git can't read {repo_path}: {error}", "name a clone with --repo PATH"
+            ) from error
     commits: dict[str, Commit] = {}
     parents: dict[str, tuple[str, ...]] = {}
     for record in bytes(log).decode("utf-8", "replace").split("\0"):
@@ -69,11 +73,21 @@ def read(repo_path: str) -> CommitGraph:
         if len(parts) == 4:
             commits[parts[0]] = Commit(parts[0], int(parts[2] or 0), parts[3])
             parents[parts[0]] = tuple(parts[1].split())
-    named = {}
+    named: dict[str, str] = {}
+    nested: list[str] = []
     for record in bytes(tags).decode("utf-8", "replace").splitlines():
         name, kind, target, peeled_kind, peeled = record.split("\x1f")
-        if "commit" in (kind, peeled_kind):  # a tag may also be of a file
-            named[name] = target if kind == "commit" else peeled
+        if kind == "commit":
+            named[name] = target
+        elif peeled_kind == "commit":
+            named[name] = peeled
+        elif peeled_kind == "tag":
+            nested.append(name)
+    # What is left is a tag of a file or of a folder.
+    with open_git(repo_path) as repo:
+        for name in nested:
+            with contextlib.suppress(git.GitError):
+                named[name] = repo.git.rev_parse("--verify", "--quiet", f"refs/tags/{name}^{{commit}}")
     by_commit: dict[str, tuple[str, ...]] = {}
     for name, target in named.items():
         by_commit[target] = (*by_commit.get(target, ()), name)
@@ -81,4 +95,6 @@ def read(repo_path: str) -> CommitGraph:
         if target in commits:
             held = commits[target]
             commits[target] = Commit(held.hash, held.date_s, held.subject, names)
-    return CommitGraph(commits, parents, {name: target for name, target in named.items() if target in commits})
+    return CommitGraph(
+        commits, parents, {name: target for name, target in named.items() if target in commits}
+    )

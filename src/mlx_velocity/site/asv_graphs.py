@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from asv.graph import Graph, resample_data
+from asv.graph import RESAMPLED_POINTS, Graph
 from numpy.typing import NDArray
 
 from mlx_velocity.site import steps
@@ -47,14 +47,16 @@ class Points:
             made.update(np.ascontiguousarray(part).tobytes())
         return made.hexdigest()
 
-    def text(self) -> str:
-        """The file's, as asv writes it."""
+    def save(self, html: str) -> None:
+        """Write the file, as asv writes it."""
+        path = Path(html) / f"{self.path}.json"
+        path.parent.mkdir(parents=True, exist_ok=True)
         columns = self.values.T.tolist()
         rows = [
             [revision, _null(column[0]) if self.scalar else [_null(value) for value in column]]
             for revision, column in zip(self.revisions.tolist(), columns, strict=True)
         ]
-        return json.dumps(rows)
+        path.write_text(json.dumps(rows), "utf-8")
 
 
 @dataclass
@@ -139,23 +141,27 @@ def _mean(columns: Floats) -> Floats:
 def make(html: str, batch: list[tuple[Points, bool]]) -> list[Steps]:
     """Write the file of each graph, and find the steps of those that are marked."""
     wanted = [points for points, steps_too in batch if steps_too]
-    series = [(row, weights) for points in wanted for row, weights in zip(points.values, points.weights, strict=True)]
+    series = [
+        (row, weights)
+        for points in wanted
+        for row, weights in zip(points.values, points.weights, strict=True)
+    ]
     found = iter(steps.detect(series))
     made: list[Steps] = []
     for points, steps_too in batch:
-        path = Path(html) / f"{points.path}.json"
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(points.text(), "utf-8")
+        points.save(html)
         made.append([_placed(next(found), points.revisions) for _ in points.values] if steps_too else [])
     return made
 
 
 def _placed(found: list[steps.Step], revisions: NDArray[np.int64]) -> list[steps.Step]:
     at = revisions.tolist()
-    return [(at[left], at[right - 1] + 1, middle, least, error) for left, right, middle, least, error in found]
+    return [
+        (at[left], at[right - 1] + 1, middle, least, error) for left, right, middle, least, error in found
+    ]
 
 
-def summary(graphs: Sequence[Points]) -> Graph:
+def summary(graphs: Sequence[Points]) -> Points:
     """asv's summary of a benchmark over all environments and parameters: a geometric mean, thinned out."""
     revisions = np.unique(np.concatenate([points.revisions for points in graphs]))
     rows = []
@@ -172,11 +178,26 @@ def summary(graphs: Sequence[Points]) -> Graph:
         product *= np.where(known, np.abs(row) ** exponent, 1.0)
     mean = np.where(np.where(there, filled, 0.0).sum(axis=0) >= 0, product, -product)
     mean[np.isnan(table).all(axis=0)] = np.nan
-    values = [None if math.isnan(value) else value for value in mean.tolist()]
-    made = Graph(graphs[0].name, {"summary": ""})
-    for revision, value in resample_data(list(zip(revisions.tolist(), values, strict=True))):
-        made.add_data_point(revision, value)
-    return made
+    revisions, mean = _thinned(revisions, mean)
+    path = Graph.get_file_path({"summary": ""}, graphs[0].name)
+    parts = trimmed(revisions, mean[None], np.full((1, len(mean)), np.nan))
+    return Points(graphs[0].name, {"summary": ""}, path, True, *parts)
+
+
+def _thinned(revisions: NDArray[np.int64], values: Floats) -> tuple[Any, Floats]:
+    """asv's resample_data: means over equal stretches of revisions, named by where the next stretch starts."""
+    if len(revisions) < RESAMPLED_POINTS:
+        return revisions, values
+    first, last = int(revisions[0]), int(revisions[-1])
+    width = int((last - first) / RESAMPLED_POINTS) or last - first + 1
+    ends = np.arange(first + width, last + width, width)
+    stretch = np.searchsorted(ends, revisions, "right")
+    known = ~np.isnan(values) & (stretch < len(ends))
+    count = np.bincount(stretch[known], minlength=len(ends))[: len(ends)]
+    total = np.bincount(stretch[known], values[known], len(ends))[: len(ends)]
+    there = np.flatnonzero(np.bincount(stretch, minlength=len(ends))[: len(ends)])
+    with np.errstate(invalid="ignore"):
+        return ends[there], (total / count)[there]
 
 
 def _filled(row: Floats) -> Floats:

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from mlx_velocity.commit_graph import CommitGraph
 from mlx_velocity.site import asv_graphs, plain
 from mlx_velocity.site.asv_graphs import Points
-from mlx_velocity.store_index import StoreIndex, Stored
+from mlx_velocity.store.index import Stored, StoreIndex
 
 Params = dict[str, Any]
 MOST_CASES = 100_000
@@ -49,7 +49,10 @@ class Grouped:
 
 
 def group(
-    index: StoreIndex, graph: CommitGraph, branches: dict[str, list[str]], benchmarks: dict[str, dict[str, Any]]
+    index: StoreIndex,
+    graph: CommitGraph,
+    branches: dict[str, list[str]],
+    benchmarks: dict[str, dict[str, Any]],
 ) -> Grouped:
     """Group the results as asv does. `branches` are the commits of each tracked branch by its name."""
     on_branch = {name: frozenset(commits) for name, commits in branches.items()}
@@ -116,7 +119,10 @@ def points(
     index: StoreIndex, made: Group, revisions: dict[str, int], benchmarks: dict[str, dict[str, Any]]
 ) -> Iterator[Points]:
     """The points of each benchmark that the group has results of. `benchmarks` have the names of the result files."""
-    cases = {name: [json.dumps(case) for case in itertools.product(*item["params"])] for name, item in benchmarks.items()}
+    cases = {
+        name: [json.dumps(case) for case in itertools.product(*item["params"])]
+        for name, item in benchmarks.items()
+    }
     rows: dict[tuple[str, str], int] = {}
     for name, texts in cases.items():
         for text in texts:
@@ -124,7 +130,10 @@ def points(
     numbers = {name: number for number, name in enumerate(benchmarks)}
     fitting = [_fits(key, benchmarks) for key in index.keys]
     row_of_case = np.array(
-        [rows.get((key[0], key[2] or ""), -1) if fits else -1 for key, fits in zip(index.keys, fitting, strict=True)],
+        [
+            rows.get((key[0], key[2] or ""), -1) if fits else -1
+            for key, fits in zip(index.keys, fitting, strict=True)
+        ],
         np.int64,
     )
     number_of_entry = np.array(
@@ -164,7 +173,8 @@ def sound(benchmarks: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
     return {
         name: item
         for name, item in benchmarks.items()
-        if len(item["params"]) == len(item["param_names"]) and math.prod(map(len, item["params"])) <= MOST_CASES
+        if len(item["params"]) == len(item["param_names"])
+        and math.prod(map(len, item["params"])) <= MOST_CASES
     }
 
 

@@ -12,7 +12,7 @@ from asv.repo import Repo
 
 from mlx_velocity.commit_graph import CommitGraph
 from mlx_velocity.site.asv_graphs import AsvGraphs
-from mlx_velocity.store_index import StoreIndex
+from mlx_velocity.store.index import StoreIndex
 
 MARKUP = {ord(sign): f"%{ord(sign):02X}" for sign in '<>"&'}
 
@@ -96,6 +96,10 @@ def _dated(index: StoreIndex, commits: set[str], names: dict[str, str]) -> list[
             for entry, started in zip(columns["entry"].tolist(), columns["started_ms"].tolist(), strict=True)
             if index.keys[entry][0] in names and started == started
         }
-        there = {names[index.keys[entry][0]] for entry in columns["entry"].tolist() if index.keys[entry][0] in names}
+        there = {
+            names[index.keys[entry][0]]
+            for entry in columns["entry"].tolist()
+            if index.keys[entry][0] in names
+        }
         dated.append(_Dated(item.commit, item.head["date_ms"], held, there))
     return dated

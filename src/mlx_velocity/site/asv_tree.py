@@ -33,7 +33,8 @@ from mlx_velocity.errors import InputError
 from mlx_velocity.site import asv_graphs, asv_groups, asv_regressions, plain
 from mlx_velocity.site.asv_graphs import AsvGraph, AsvGraphs, Points
 from mlx_velocity.site.asv_groups import Grouped
-from mlx_velocity.store_index import StoreIndex, usable_cores
+from mlx_velocity.store.index import StoreIndex
+from mlx_velocity.store.reading import usable_cores
 from mlx_velocity.tracks import Track
 
 SERIES_AT_ONCE = 64
@@ -79,9 +80,7 @@ def build(
     wanted = grouped.dates_ms.keys() | set(graph.tags.values())
     revisions = {commit: number for commit, number in graph.revisions.items() if commit in wanted}
     points = [
-        item
-        for group in grouped.groups
-        for item in asv_groups.points(index, group, graph.revisions, sound)
+        item for group in grouped.groups for item in asv_groups.points(index, group, graph.revisions, sound)
     ]
     graphs, made = _graphs(index, points, html, before, pool, progress)
     held = AsvGraphs(graphs)
@@ -98,8 +97,13 @@ def build(
             elif publisher is not SummaryGrid:
                 publisher.publish(conf, repo, shown, held, revisions)
         pages.append([publisher.name, publisher.button_label, publisher.description])
-    _write(html / "index.json", _index(track, graph, index, grouped, shown, revisions, list(branches), graphs) | {"pages": pages})
-    util.write_json(str(html / "info.json"), {"asv-version": version("asv"), "timestamp": time.time_ns() // 1_000_000})
+    _write(
+        html / "index.json",
+        _index(track, graph, index, grouped, shown, revisions, list(branches), graphs) | {"pages": pages},
+    )
+    util.write_json(
+        str(html / "info.json"), {"asv-version": version("asv"), "timestamp": time.time_ns() // 1_000_000}
+    )
     _write(html / "commits.json", {"by_revision": _subjects(graph, grouped)})
     commits = sum(commit in graph.commits for commit in grouped.dates_ms)
     return Tree(commits, len(graphs), made, regressed, grouped.lost, grouped.off_branch, sorted(grouped.gone))
@@ -116,7 +120,11 @@ def _branch(repo: Repo, graph: CommitGraph, branch: str | None) -> list[str]:
 
 
 def _graphs(
-    index: StoreIndex, points: list[Points], html: Path, before: Path | None, pool: Executor,
+    index: StoreIndex,
+    points: list[Points],
+    html: Path,
+    before: Path | None,
+    pool: Executor,
     progress: Progress | None,
 ) -> tuple[list[AsvGraph], int]:
     """Every graph with its steps and its file in `html`; and how many files had to be made."""
@@ -139,7 +147,9 @@ def _graphs(
     return [AsvGraph(item, steps[item.path]) for item in points], len(todo)
 
 
-def _made(html: Path, todo: list[tuple[Points, bool]], pool: Executor) -> Iterator[tuple[Batch, list[asv_graphs.Steps]]]:
+def _made(
+    html: Path, todo: list[tuple[Points, bool]], pool: Executor
+) -> Iterator[tuple[Batch, list[asv_graphs.Steps]]]:
     """Batches and what came of them, in other processes where that is worth it."""
     batches: list[Batch] = [[]]
     for item in todo:
@@ -170,7 +180,9 @@ class _Kept:
     def steps(self, item: Points) -> asv_graphs.Steps | None:
         """The steps of a graph that did not change."""
         held = self._held.get(item.path)
-        return held and [[tuple(step) for step in series] for series in held["steps"]]
+        if held is None:
+            return None
+        return [[(a, b, c, d, e) for a, b, c, d, e in series] for series in held["steps"]]
 
     def linked(self, item: Points, html: Path, before: Path | None) -> bool:
         """Whether the last site's file could be taken: it is the one that was written for these points."""
@@ -222,7 +234,10 @@ def _index(
             listed.append(item.params)
     machines = {}
     for described in index.machines.values():
-        held = plain.tree(described) | {"version": Machine.api_version, "machine": plain.value(described["machine"])}
+        held = plain.tree(described) | {
+            "version": Machine.api_version,
+            "machine": plain.value(described["machine"]),
+        }
         machines[held["machine"]] = held
     return {
         "project": plain.text(track.conf.project),
@@ -242,7 +257,9 @@ def _index(
 def _subjects(graph: CommitGraph, grouped: Grouped) -> dict[int, str]:
     """What each measured commit says of itself, by revision."""
     return {
-        graph.revisions[commit]: f"{plain.text(graph.commits[commit].subject)} ({_day(graph.commits[commit].date_s)})"
+        graph.revisions[
+            commit
+        ]: f"{plain.text(graph.commits[commit].subject)} ({_day(graph.commits[commit].date_s)})"
         for commit in grouped.dates_ms
         if commit in graph.commits
     }

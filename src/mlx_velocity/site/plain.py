@@ -11,7 +11,9 @@ import unicodedata
 from typing import Any
 
 REPLACED = "\N{REPLACEMENT CHARACTER}"
-TURNING = frozenset("\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069\u2028\u2029\ufeff")
+TURNING = frozenset(
+    "\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069\u2028\u2029\ufeff"
+)
 """Characters that change the direction or the line of what follows."""
 LONGEST_TEXT = 300
 LONGEST_CODE = 20_000
@@ -48,7 +50,9 @@ def value(held: Any) -> Any:
     if isinstance(held, str):
         # Empty means "not given" to asv, and is no part of a file name.
         return held and name_of_value(held)
-    return held if held is None or isinstance(held, (bool, int, float)) else text(str(held), LONGEST_VALUE // 4)
+    return (
+        held if held is None or isinstance(held, (bool, int, float)) else text(str(held), LONGEST_VALUE // 4)
+    )
 
 
 def name_of_value(held: str) -> str:
@@ -72,7 +76,9 @@ def tree(held: Any) -> Any:
 
 
 def link(address: Any) -> str:
-    """An address to follow: http or https, or none."""
+    """An address to follow: http or https, or none. asv's own default, this very page, stays."""
+    if address == "#":
+        return "#"
     if isinstance(address, str) and address.startswith(("https://", "http://")):
         return "".join(sign for sign in address if sign.isprintable() and sign not in "\"'<>` ")[:2000]
     return ""

@@ -20,7 +20,8 @@ from filelock import FileLock, Timeout
 from mlx_velocity import cases, commit_graph, tracks, units
 from mlx_velocity.errors import InputError, MeasurementError, VelocityError
 from mlx_velocity.site import asv_tree, front, tachyon
-from mlx_velocity.store_index import StoreIndex, processes
+from mlx_velocity.store.index import StoreIndex
+from mlx_velocity.store.reading import processes
 
 FORMAT = 1
 """Of site.json. 1: first version."""
@@ -75,7 +76,9 @@ def publish(wanted: Sequence[tracks.Track], html_dir: Path, progress: Progress |
     with _alone(home.work_dir, html_dir):
         for left in html_dir.parent.glob(f"{ASIDE}*"):
             shutil.rmtree(left, ignore_errors=True)  # of a publish that was killed
-        with tempfile.TemporaryDirectory(dir=html_dir.parent, prefix=ASIDE, ignore_cleanup_errors=True) as aside:
+        with tempfile.TemporaryDirectory(
+            dir=html_dir.parent, prefix=ASIDE, ignore_cleanup_errors=True
+        ) as aside:
             html = Path(aside) / "html"
             html.mkdir(mode=0o755)
             done = Published(html_dir)
@@ -117,7 +120,9 @@ def _track(
         tree = asv_tree.build(track, repo, graph, index, benchmarks, place, last, pool, tell("making graphs"))
         tachyon.install(place, "../../index.html")
         measured = {item.commit for item in index.results()}
-        newest = next((graph.commits[commit] for commit in reversed(graph.commits) if commit in measured), None)
+        newest = next(
+            (graph.commits[commit] for commit in reversed(graph.commits) if commit in measured), None
+        )
         backends = {str(item.head["params"].get("backend", "")) for item in index.results()}
         return PublishedTrack(
             track.name, folder, tree.commits, sorted({item.machine for item in index.results()}),
@@ -146,14 +151,21 @@ def _notes(index: StoreIndex, tree: asv_tree.Tree) -> list[str]:
     if strange := sum(item.head.get("strange", 0) for item in index.results()):
         notes.append(f"{units.count(strange, 'value')} that are no numbers")
     if lines := sum(item.head["bad_lines"] for item in index.readings()):
-        notes.append(f"{units.count(lines, 'line')} of readings that can't be read; see: mlx-velocity validate")
+        notes.append(
+            f"{units.count(lines, 'line')} of readings that can't be read; see: mlx-velocity validate"
+        )
     return notes
 
 
 def _front(html: Path, done: Sequence[PublishedTrack]) -> None:
     listed = [
         front.Listed(
-            item.name, f"{item.folder}/{ASV_FOLDER}/index.html", item.commits, item.machines, item.newest, item.backends
+            item.name,
+            f"{item.folder}/{ASV_FOLDER}/index.html",
+            item.commits,
+            item.machines,
+            item.newest,
+            item.backends,
         )
         for item in done
     ]
@@ -176,7 +188,8 @@ def _check_place(html_dir: Path) -> None:
     for name in (".git", tracks.CONFIG_NAME, tracks.TRACKS_FOLDER):
         if (html_dir / name).exists():
             raise InputError(
-                f"{html_dir} holds {name}: it would be replaced by the site", "set html_dir to a folder of its own"
+                f"{html_dir} holds {name}: it would be replaced by the site",
+                "set html_dir to a folder of its own",
             )
 
 

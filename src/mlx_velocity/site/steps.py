@@ -11,32 +11,33 @@ from __future__ import annotations
 
 import math
 from collections.abc import Generator, Sequence
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
 from asv import step_detect
-from numpy.lib.stride_tricks import sliding_window_view
-from numpy.typing import NDArray
 
-Floats = NDArray[np.float64]
+from mlx_velocity.site.ranges import WINDOW, Floats, Ranges
+
 Step = tuple[int, int, float, float, float]
 """Left (inclusive) and right (exclusive) position, median, least value, mean deviation from the median."""
 
-WINDOW = 20
-"""asv's `max_size` in solve_potts_approx for pieces of any size."""
 BATCH = 64
 """Series that are fitted in step: their windows' medians take 100 MB at 10,000 points."""
 WORTH_IT = 8
 """With fewer series, or shorter ones, asv's own function is as fast."""
 SHORT = 64
-LONG_RANGE = 200
-"""Above it, a range's median is computed faster here than by asv's extension, which sorts pairs."""
-BLOCK = 64
+FEW = 6
+MANY_RANGE = 2500
+"""From so many places to try, and up to that width, all are tried in one go."""
 GOLDEN = 2 / (1 + math.sqrt(5))
 
 
 def detect(series: Sequence[tuple[Floats, Floats]]) -> list[list[Step]]:
-    """The steps of each series of values and weights, both NaN where missing, as asv's `detect_steps` gives them."""
+    """The steps of each series of values and weights, both NaN where missing, as asv's `detect_steps` gives them.
+
+    Values must be finite: with an infinite one asv's function does not end.
+    """
     found: list[list[Step]] = [[] for _ in series]
     prepared = {index: _Series(values, weights) for index, (values, weights) in enumerate(series)}
     suited = [index for index, item in prepared.items() if item.suited]
@@ -47,7 +48,9 @@ def detect(series: Sequence[tuple[Floats, Floats]]) -> list[list[Step]]:
             _fit([prepared[index] for index in batch])
     for index, (values, weights) in enumerate(series):
         item = prepared[index]
-        found[index] = item.steps() if item.right else step_detect.detect_steps(_listed(values), _listed(weights))
+        found[index] = (
+            item.steps() if item.right else step_detect.detect_steps(_listed(values), _listed(weights))
+        )
     return found
 
 
@@ -69,11 +72,7 @@ class _Series:
         self.suited = len(self.y) >= SHORT and bool(np.isfinite(self.y).all() and np.isfinite(self.w).all())
         self.right: list[int] = []
         if self.suited:
-            order = np.lexsort((self.w, self.y))
-            self.rank = np.empty(len(order), np.int32)
-            self.rank[order] = np.arange(len(order), dtype=np.int32)
-            self.y_sorted, self.w_sorted = self.y[order], self.w[order]
-            self.ranges = _Ranges(self.y, self.w, order, self.rank)
+            self.ranges = Ranges(self.y, self.w)
             self.best = math.inf
             self.known_fits: dict[tuple[int, ...], tuple[float, list[int]]] = {}
 
@@ -88,94 +87,13 @@ class _Series:
             left = right
         return found
 
-    def windows(self) -> Floats:
-        """Distances from the weighted median, by (right end, window); the last window is one point wide."""
-        size = len(self.y)
-        table = np.full((size, WINDOW), np.inf)
-        ranks = np.empty((WINDOW, size), np.int32)
-        for width in range(1, WINDOW + 1):
-            count = size - width + 1
-            # Windows that end at width - 1 and later: put the point that joins on the left among the sorted ones.
-            held, joining = ranks[:, width - 1 :], self.rank[:count].copy()
-            for row in range(width - 1):
-                least = np.minimum(held[row], joining)
-                np.maximum(held[row], joining, out=joining)
-                held[row] = least
-            held[width - 1] = joining
-            inside = held[:width]
-            total = np.add.accumulate(self.w_sorted[inside], axis=0)
-            middle = total[-1] / 2
-            at = np.add.reduce(total < middle, axis=0, dtype=np.intp)
-            column = np.arange(count)
-            median = self.y_sorted[inside[at, column]]
-            tied = np.flatnonzero((total[at, column] == middle) & (at + 1 < width))
-            median[tied] = (self.y_sorted[inside[at[tied] + 1, tied]] + median[tied]) / 2
-            distances = np.abs(sliding_window_view(self.y, count) - median)
-            distances *= sliding_window_view(self.w, count)
-            table[width - 1 :, WINDOW - width] = np.add.accumulate(distances, axis=0)[-1]
-        return table
-
-
-class _Ranges:
-    """What asv's functions ask: the weighted median of a range (both ends inclusive), and the distance from it."""
-
-    # It must not be part of a cycle: what asv's extension holds is freed twice when the collector finds it.
-    def __init__(self, y: Floats, w: Floats, order: NDArray[np.intp], rank: NDArray[np.int32]) -> None:
-        self.y, self.w, self.rank = y, w, rank
-        self.y_sorted, self.w_sorted = y[order], w[order]
-        self.short = step_detect.get_mu_dist(y.tolist(), w.tolist())
-        self.long: dict[tuple[int, int], tuple[float, float]] = {}
-
-    def mu(self, left: int, right: int) -> float:
-        if right - left < LONG_RANGE:
-            return float(self.short.mu(left, right))
-        return self._long(left, right)[0]
-
-    def dist(self, left: int, right: int) -> float:
-        if right - left < LONG_RANGE:
-            return float(self.short.dist(left, right))
-        return self._long(left, right)[1]
-
-    def _long(self, left: int, right: int) -> tuple[float, float]:
-        found = self.long.get((left, right))
-        if found is None:
-            inside = np.sort(self.rank[left : right + 1])
-            at, tied = _middle(self.w_sorted[inside])
-            median = self.y_sorted[inside[at]]
-            if tied and at + 1 < len(inside):
-                median = (self.y_sorted[inside[at + 1]] + median) / 2
-            distances = np.abs(self.y[left : right + 1] - median)
-            distances *= self.w[left : right + 1]
-            found = float(median), float(np.add.accumulate(distances)[-1])
-            self.long[left, right] = found
-        return found
-
-
-def _middle(weights: Floats) -> tuple[int, bool]:
-    """Where the sum of weights, added from the left, reaches half of them all, and whether it is exactly half."""
-    # Sums of blocks are quick and nearly right. Where that leaves no doubt, the slow sum in order is not needed.
-    blocks = np.add.accumulate(np.add.reduceat(weights, np.arange(0, len(weights), BLOCK)))
-    middle = blocks[-1] / 2
-    start = int(np.searchsorted(blocks, middle)) * BLOCK
-    reached = np.add.accumulate(weights[start : start + BLOCK])
-    if start:
-        reached += blocks[start // BLOCK - 1]
-    at = int(np.searchsorted(reached, middle))
-    doubt = blocks[-1] * 1e-9
-    if at < len(reached) and middle + doubt < reached[at] and reached[at] - weights[start + at] + doubt < middle:
-        return start + at, False
-    total = np.add.accumulate(weights)
-    middle = total[-1] / 2
-    at = int(np.searchsorted(total, middle))
-    return at, bool(total[at] == middle)
-
 
 def _fit(batch: list[_Series]) -> None:
     """Find the best penalty of each series, all in step; the fit stays in the series."""
     size, lengths = max(len(item.y) for item in batch), [len(item.y) for item in batch]
     table = np.zeros((size, WINDOW, len(batch)))
     for column, item in enumerate(batch):
-        table[: lengths[column], :, column] = item.windows()
+        table[: lengths[column], :, column] = item.ranges.windows()
     scale = [item.ranges.dist(0, len(item.y) - 1) or 1.0 for item in batch]
     searches = [_search(math.log(0.1 / length)) for length in lengths]
     asked: list[float | None] = [next(search) for search in searches]
@@ -235,21 +153,21 @@ def _partition(
     at = np.array([length - 1 if want else -1 for length, want in zip(lengths, wanted, strict=True)])
     offsets = np.arange(WINDOW)[:, None]
     while len(live := np.flatnonzero(at >= 0)):
-        right = at[live]
-        step = table[right, :, live].T
-        costs = reached[right + offsets, live] + step
+        last = at[live]
+        step = table[last, :, live].T
+        costs = reached[last + offsets, live] + step
         # Of equal costs asv keeps the shortest piece, which it looks at last.
-        window = WINDOW - 1 - np.argmax((costs == least[right + 1, live])[::-1], axis=0)
-        at[live] = right - (WINDOW - window)
+        window = WINDOW - 1 - np.argmax((costs == least[last + 1, live])[::-1], axis=0)
+        at[live] = last - (WINDOW - window)
         distance = step[window, np.arange(len(live))]
-        for column, end, far in zip(live.tolist(), right.tolist(), distance.tolist(), strict=True):
+        for column, end, far in zip(live.tolist(), last.tolist(), distance.tolist(), strict=True):
             ends[column].append(end + 1)
             distances[column].append(far)
     return [(end[::-1], far[::-1]) for end, far in zip(ends, distances, strict=True)]
 
 
 def _joined(
-    gamma: float, right: list[int], distances: list[float], ranges: _Ranges, table: Floats
+    gamma: float, right: list[int], distances: list[float], ranges: Ranges, table: Floats
 ) -> list[int]:
     """The right ends after neighbours were joined wherever that costs less, first come first served as in asv.
 
@@ -261,8 +179,11 @@ def _joined(
     known = np.full(len(right), np.nan)
     known[1:][narrow] = table[ends[2:][narrow] - 1, WINDOW - width[narrow]]
     together: list[float | None] = [None if math.isnan(both) else both for both in known.tolist()]
+    # The first pair that may be joined; those before it are not worth a look.
+    alone = np.array(distances)
+    kept = known[1:] - (alone[:-1] + alone[1:] + gamma) > 0
+    start = int(np.argmin(kept)) + 1 if len(kept) and not kept.all() else len(right)
     right, single = list(right), list(distances)
-    start = 1
     while True:
         best, best_at, first = 0.0, len(right), 0
         for pair in range(start, len(right)):
@@ -287,21 +208,63 @@ def _joined(
         start = max(1, min(first, best_at))
 
 
-def _moved(right: list[int], ranges: _Ranges) -> list[int]:
+def _moved(right: list[int], ranges: Ranges, table: Floats) -> list[int]:
     """The right ends after each was moved by up to WINDOW points to where it costs least, from left to right as in asv."""
-    right, dist, left = list(right), ranges.dist, 0
+    right, left, moved = list(right), 0, False
+    narrow = _narrow_moves(right, table)
     for index in range(len(right) - 1):
-        end, last = right[index], right[index + 1] - 1
-        first, final = max(end - WINDOW, left + 1), min(end + WINDOW, last)
-        if first < final or first != end:
-            best, best_end = dist(left, end - 1) + dist(end, last), end
-            for tried in range(first, final + 1):
-                cost = dist(left, tried - 1) + dist(tried, last)
-                if cost < best and tried != end:
-                    best, best_end = cost, tried
-            right[index] = end = best_end
-        left = end
+        end = right[index]
+        # What was found for narrow neighbours holds as long as the end before them stayed.
+        new = (
+            narrow[index]
+            if index in narrow and not moved
+            else _best_end(left, end, right[index + 1] - 1, ranges)
+        )
+        moved = new != end
+        right[index] = left = new
     return right
+
+
+def _best_end(left: int, end: int, last: int, ranges: Ranges) -> int:
+    first, final = max(end - WINDOW, left + 1), min(end + WINDOW, last)
+    if final - first >= FEW and last - left < MANY_RANGE:
+        tried = np.arange(first, final + 1)
+        costs = ranges.many(left, last, tried)
+        now = costs[end - first]
+        costs[end - first] = np.inf
+        least = int(np.argmin(costs))
+        return first + least if costs[least] < now else end
+    best, best_end = ranges.dist(left, end - 1) + ranges.dist(end, last), end
+    for place in range(first, final + 1):
+        if place != end:
+            cost = ranges.dist(left, place - 1) + ranges.dist(place, last)
+            if cost < best:
+                best, best_end = cost, place
+    return best_end
+
+
+def _narrow_moves(right: list[int], table: Floats) -> dict[int, int]:
+    """Where each right end goes whose two pieces together are no wider than a window, if the one before it stays."""
+    ends = np.array([0, *right])
+    left, end, after = ends[:-2], ends[1:-1], ends[2:]
+    chosen = np.flatnonzero(after - left <= WINDOW)
+    if not len(chosen):
+        return {}
+    left, end, after = left[chosen], end[chosen], after[chosen]
+    counts = after - left - 1
+    starts = np.cumsum(counts) - counts
+    pair = np.repeat(np.arange(len(chosen)), counts)
+    tried = np.arange(len(pair)) - starts[pair] + left[pair] + 1
+    costs = (
+        table[tried - 1, WINDOW - (tried - left[pair])]
+        + table[after[pair] - 1, WINDOW - (after[pair] - tried)]
+    )
+    now = costs[starts + end - left - 1]
+    least = np.minimum.reduceat(costs, starts)
+    first = np.full(len(chosen), len(pair))
+    np.minimum.at(first, pair, np.where(costs == least[pair], np.arange(len(pair)), len(pair)))
+    new = np.where(least < now, tried[first], end)
+    return dict(zip(chosen.tolist(), new.tolist(), strict=True))
 
 
 def _score(item: _Series, gamma: float, right: list[int], distances: list[float], table: Floats) -> float:
@@ -309,7 +272,7 @@ def _score(item: _Series, gamma: float, right: list[int], distances: list[float]
     joined = tuple(_joined(gamma, right, distances, item.ranges, table))
     # Neighbouring penalties often give the same pieces.
     if joined not in item.known_fits:
-        ends = _moved(list(joined), item.ranges)
+        ends = _moved(list(joined), item.ranges, table)
         item.known_fits[joined] = _objective(item, ends), ends
     score, ends = item.known_fits[joined]
     if score < item.best:
@@ -335,7 +298,7 @@ def _objective(item: _Series, ends: list[int]) -> float:
 
     rho = step_detect.golden_search(spread, -1, 1, xatol=0.05, expand_bounds=True)
     if len(values) > 2:
-        floor = 0.1 * min(abs(later - earlier) for earlier, later in zip(values, values[1:], strict=False))
+        floor = 0.1 * min(abs(later - earlier) for earlier, later in pairwise(values))
     else:
         floor = 0.001 * min(abs(value) for value in values)
     return 4 * math.log(size) / size * len(ends) + math.log(max(1e-300, floor) + spread(rho))

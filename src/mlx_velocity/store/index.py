@@ -11,11 +11,10 @@ import json
 import os
 import sqlite3
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Executor, ProcessPoolExecutor
-from contextlib import closing, nullcontext
+from concurrent.futures import Executor
+from contextlib import closing
 from dataclasses import dataclass
 from functools import cached_property
-from multiprocessing import get_context
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -23,19 +22,20 @@ from typing import Any
 import numpy as np
 from asv import util
 from asv.machine import Machine
+from numpy.typing import NDArray
 
-from mlx_velocity import readings, store_files
+from mlx_velocity import readings
 from mlx_velocity.errors import InputError
-from mlx_velocity.store_files import Columns, File, Key
+from mlx_velocity.store import columns as packed
+from mlx_velocity.store import files as stored_files
+from mlx_velocity.store import reading
+from mlx_velocity.store.columns import Columns, Key
+from mlx_velocity.store.files import File
 from mlx_velocity.tracks import Track
 
 FORMAT = 1
 """Of the index. 1: first version. Another format is no error: the index is made again."""
 FOLDER = "index"
-BATCH = 32
-"""Files that a process reads at a time."""
-ALONE = 1000
-"""Files that are read here: starting other processes takes longer."""
 PATIENCE_S = 60.0
 OUTSIDE = (
     sqlite3.SQLITE_BUSY, sqlite3.SQLITE_FULL, sqlite3.SQLITE_READONLY, sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_IOERR,
@@ -156,9 +156,17 @@ class StoreIndex:
         for item in files:
             (row,) = self._base.execute("SELECT checksum, data FROM columns WHERE file = ?", (item.id,))
             spec = item.head["columns"]
-            if store_files.checksum(json.dumps(spec).encode(), row[1]) != row[0]:
-                raise sqlite3.DatabaseError(f"the row of {item.path} is damaged")
-            yield item, store_files.unpack(spec, row[1])
+            whole = packed.checksum(json.dumps(spec).encode(), row[1]) == row[0]
+            yield item, packed.unpack(spec, row[1]) if whole else self._again(item)
+
+    def _again(self, item: Stored) -> Columns:
+        """The columns of a file whose row is damaged, from the file itself."""
+        (file,), keys = stored_files.read_batch(str(self.root), [item.path])
+        known = {key: number for number, key in enumerate(self.keys)}
+        if file.problem or any(key not in known for key in keys):
+            raise InputError(f"the index {self._path.name} is damaged", f"delete {self._path}")
+        numbers = np.array([known[key] for key in keys], np.int32)
+        return _numbered(file, numbers)
 
     # What others derive from it, and want to find again
 
@@ -169,13 +177,13 @@ class StoreIndex:
             for checksum, data in self._base.execute(
                 "SELECT checksum, data FROM derived WHERE name = ?", (name,)
             ):
-                if store_files.checksum(data) == checksum:
+                if packed.checksum(data) == checksum:
                     found[name] = data
         return found
 
     def keep_derived(self, items: dict[str, bytes]) -> None:
         """Keep bytes under names until the index is made again; raises InputError where the disk refuses."""
-        rows = [(name, store_files.checksum(data), data) for name, data in items.items()]
+        rows = [(name, packed.checksum(data), data) for name, data in items.items()]
         try:
             # What was opened stays as it was, so this needs a connection of its own.
             with closing(sqlite3.connect(self._path, timeout=PATIENCE_S)) as base, base:
@@ -219,7 +227,7 @@ class StoreIndex:
             with self._base:
                 self._drop(gone)
         done = 0
-        for files, keys in _read(str(self.root), changed, pool):
+        for files, keys in reading.read(str(self.root), changed, pool):
             # Each batch is kept at once: who is interrupted goes on from there.
             with self._base:
                 self._base.execute("BEGIN IMMEDIATE")
@@ -263,7 +271,7 @@ class StoreIndex:
             for entry in sorted(named, key=lambda entry: entry.name):
                 try:
                     entry.name.encode()
-                    there[f"{folder.name}/{entry.name}"] = store_files.fingerprint(entry.stat())
+                    there[f"{folder.name}/{entry.name}"] = stored_files.fingerprint(entry.stat())
                 except (OSError, UnicodeEncodeError) as error:
                     reason = getattr(error, "strerror", None) or "its name is no text"
                     self.problems.append((ascii(f"{folder.name}/{entry.name}"), reason))
@@ -279,9 +287,9 @@ class StoreIndex:
             if not isinstance(described["machine"], str):
                 raise ValueError("it names no machine")
             self.machines[folder.name] = described
-        except (util.UserError, *store_files.BROKEN) as error:
+        except (util.UserError, *stored_files.BROKEN) as error:
             reason = " ".join(str(error).split()).replace(f"{self.root}{os.sep}", "")
-            return reason[: store_files.LONGEST_REASON] or type(error).__name__
+            return reason[: stored_files.LONGEST_REASON] or type(error).__name__
         return ""
 
     def _drop(self, paths: Iterable[str]) -> None:
@@ -295,23 +303,22 @@ class StoreIndex:
         numbers = self._numbers(keys)
         self._drop(item.path for item in files)
         for item in files:
-            columns = {
-                name: numbers[array] if name in ("case", "entry") else array
-                for name, array in item.columns.items()
-            }
-            spec, data = store_files.pack(columns)
+            spec, data = packed.pack(_numbered(item, numbers))
             head = json.dumps({**item.head, "columns": spec})
             made = self._base.execute(
                 "INSERT INTO files (path, fingerprint, kind, problem, commit_hash, environment, head)"
                 " VALUES (?, ?, ?, ?, ?, ?, ?)",
                 (item.path, item.fingerprint, item.kind, item.problem, item.commit, item.environment, head),
             )
-            checksum = store_files.checksum(json.dumps(spec).encode(), data)
+            checksum = packed.checksum(json.dumps(spec).encode(), data)
             self._base.execute("INSERT INTO columns VALUES (?, ?, ?)", (made.lastrowid, checksum, data))
 
-    def _numbers(self, keys: list[Key]) -> Any:
+    def _numbers(self, keys: list[Key]) -> NDArray[np.int32]:
         """The number of each key in the index; new ones are added."""
-        known = {tuple(row[1:]): row[0] for row in self._base.execute("SELECT id, benchmark, version, params FROM keys")}
+        known = {
+            tuple(row[1:]): row[0]
+            for row in self._base.execute("SELECT id, benchmark, version, params FROM keys")
+        }
         for key in keys:
             if key not in known:
                 known[key] = len(known)
@@ -319,23 +326,11 @@ class StoreIndex:
         return np.array([known[key] for key in keys], np.int32)
 
 
-def _read(root: str, paths: list[str], pool: Executor | None) -> Iterator[tuple[list[File], list[Key]]]:
-    batches = [paths[start : start + BATCH] for start in range(0, len(paths), BATCH)]
-    if usable_cores() == 1 or len(paths) < ALONE:
-        yield from (store_files.read_batch(root, batch) for batch in batches)
-        return
-    with nullcontext(pool) if pool else processes() as readers:
-        yield from readers.map(store_files.read_batch, [root] * len(batches), batches)
-
-
-def processes() -> Executor:
-    """As many processes as there are cores to use; they start with the first thing to do."""
-    return ProcessPoolExecutor(usable_cores(), get_context("spawn"))
-
-
-def usable_cores() -> int:
-    """How many cores this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+def _numbered(file: File, numbers: NDArray[np.int32]) -> Columns:
+    """The columns of a file, counting in the keys of the index instead of those of its batch."""
+    return {
+        name: numbers[array] if name in ("case", "entry") else array for name, array in file.columns.items()
+    }
 
 
 def cannot_write(path: Path, error: Exception) -> InputError:

@@ -1,0 +1,37 @@
+"""Read many files in as many processes as there are cores."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from concurrent.futures import Executor, ProcessPoolExecutor
+from contextlib import nullcontext
+from multiprocessing import get_context
+
+from mlx_velocity.store.columns import Key
+from mlx_velocity.store.files import File, read_batch
+
+BATCH = 32
+"""Files that a process reads at a time."""
+ALONE = 1000
+"""Files that are read here: starting other processes takes longer."""
+
+
+def read(root: str, paths: list[str], pool: Executor | None) -> Iterator[tuple[list[File], list[Key]]]:
+    """The files at `paths` below `root` in batches, and the keys of each batch: in `pool`, or in processes of its own."""
+    batches = [paths[start : start + BATCH] for start in range(0, len(paths), BATCH)]
+    if usable_cores() == 1 or len(paths) < ALONE:
+        yield from (read_batch(root, batch) for batch in batches)
+        return
+    with nullcontext(pool) if pool else processes() as readers:
+        yield from readers.map(read_batch, [root] * len(batches), batches)
+
+
+def processes() -> Executor:
+    """As many processes as there are cores to use; they start with the first thing to do."""
+    return ProcessPoolExecutor(usable_cores(), get_context("spawn"))
+
+
+def usable_cores() -> int:
+    """How many cores this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
