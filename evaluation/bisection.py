@@ -27,7 +27,7 @@ import math
 import statistics
 import sys
 import zlib
-from collections.abc import Callable, Collection
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any

@@ -55,6 +55,7 @@ LAYERS = {
                 "__init__",
                 "across",
                 "bench",
+                "bisection",
                 "breakdown",
                 "comparison",
                 "errors",
@@ -83,11 +84,14 @@ LAYERS = {
                 "stepsearch",
                 "fairness",
                 "findings",
+                "information",
                 "operations",
+                "posterior",
                 "quality",
                 "roofline",
                 "roofline_peaks",
                 "sameness",
+                "search",
                 "spread",
                 "standing",
                 "stats",
@@ -116,8 +120,10 @@ LAYERS = {
     "edges": Layer(
         frozenset(
             {
+                "ancestry",
                 "archive",
                 "asv_plugin",
+                "bisections",
                 "builds",
                 "cases",
                 "commit_graph",
@@ -159,6 +165,8 @@ LAYERS = {
     "comparing": Layer(
         frozenset(
             {
+                "bisecting",
+                "culprits",
                 "dissect",
                 "interleave",
                 "judge",

@@ -58,7 +58,7 @@ def entropy(belief: Belief) -> float:
         for chance, (low, high) in zip(belief.blame, map(belief.cell, range(len(belief.blame))), strict=True)
     )
     sums = sums[sums > 0]
-    return float(-(sums * np.log2(sums)).sum()) + within
+    return float(within - (sums * np.log2(sums)).sum())
 
 
 def choose(
@@ -127,14 +127,14 @@ def information(belief: Belief, asked: Question, low: int, high: int) -> float:
     keys = asked.answers * size + posterior.level_index(second - first)
     weights = asked.weights
     # Answer × level × size of the change, which is not known either: a pair may say only how large it is.
-    joint = np.zeros((asked.count * size, sizes))
+    flat = np.zeros((asked.count * size, sizes))
     for number in range(sizes):
-        joint[:, number] = np.bincount(keys[:-1], weights[:-1, number], asked.count * size)
-    joint = joint.reshape(asked.count, size, sizes)
+        flat[:, number] = np.bincount(keys[:-1], weights[:-1, number], asked.count * size)
+    by_level = flat.reshape(asked.count, size, sizes)
     # No shape at all, the last one: any level is as likely as another until it is measured.
     free = belief.alone.get((low, high), np.full(size, 1 / size))
-    joint[asked.answers[-1]] += free[:, None] * weights[-1]
-    joint = joint.reshape(asked.count, -1)
+    by_level[asked.answers[-1]] += free[:, None] * weights[-1]
+    joint = by_level.reshape(asked.count, -1)
     used = joint.sum(axis=0) > 1e-6
     means = (posterior.LEVELS[:, None] * asked.changes).ravel()[used]
     reach = 4 * belief.noise

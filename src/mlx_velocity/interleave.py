@@ -171,13 +171,13 @@ def compare(
                         break
                     say(Event(number, len(subjects) - len(left), len(subjects), subject.case.label))
                     with markers.mark(subject.case.label, "case"):
-                        measured = _pair(track, workers, subject.case, number, draw, fixed, clock)
+                        measured = measure_pair(track, workers, subject.case, number, draw, fixed, clock)
                     for reading in measured:
                         subject.add(reading)
                         record(reading)
 
 
-def _pair(
+def measure_pair(
     track: Track,
     workers: Launches,
     case: Case,
@@ -186,7 +186,7 @@ def _pair(
     fixed: Control,
     clock: Callable[[], float],
 ) -> list[PairReading | Break]:
-    """One case in one pair of launches: ready on both sides, then turn about."""
+    """One case in one pair of launches, `base` and `head` among `workers`: ready on both sides, then turn about."""
     message = scheduler.measure_message(track, case)
     breaks: list[PairReading | Break] = []
     # By lot too: whoever is started and warmed up second finds another machine.

@@ -127,7 +127,7 @@ class Belief:
     @cached_property
     def by_commit(self) -> dict[int, float]:
         """Probability of each commit to be blamed; evenly over the commits of a cell."""
-        found = {}
+        found: dict[int, float] = {}
         for cell, chance in enumerate(self.blame):
             low, high = self.cell(cell)
             found |= dict.fromkeys(range(low + 1, high + 1), float(chance) / (high - low))

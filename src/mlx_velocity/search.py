@@ -13,12 +13,10 @@ from dataclasses import dataclass, field, replace
 from typing import Literal, TypeAlias
 
 from mlx_velocity import information, posterior, stats, verdict
+from mlx_velocity.bisection import Outcome, Purpose
 from mlx_velocity.posterior import Belief, Observation
 from mlx_velocity.records import Pair
 from mlx_velocity.verdict import Rule
-
-Outcome = Literal["commit", "commits", "group", "slope", "unchanged", "unclear", "nothing fits"]
-Purpose = Literal["ends", "search", "confirm"]
 
 COUNTED = (3, 6)
 """Pairs in which bytes are counted: where they are the same each time, and where they are not."""

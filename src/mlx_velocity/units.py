@@ -87,6 +87,11 @@ def moment(time_s: float) -> str:
     return f"{datetime.fromtimestamp(time_s, UTC):%Y-%m-%d %H:%M:%S} UTC"
 
 
+def day(time_s: float) -> str:
+    """The day of seconds since 1970, in UTC: `2026-01-02`."""
+    return moment(time_s)[:10]
+
+
 def clock(duration_s: float) -> str:
     """A duration for progress lines: `1:05` or `2:03:04`."""
     total = max(0, round(duration_s))

@@ -5,10 +5,10 @@ from __future__ import annotations
 import typer
 from rich.console import Console
 
-from mlx_velocity.cli_tools import across, bench, history, monitor, offline, profile, report
+from mlx_velocity.cli_tools import across, bench, bisect, history, monitor, offline, profile, report
 
 
 def add_to(app: typer.Typer, console: Console) -> None:
     """Put the tools into the table of commands."""
-    for tool in (bench, profile, across, monitor, report, history, offline):
+    for tool in (bisect, bench, profile, across, monitor, report, history, offline):
         tool.add_to(app, console)
