@@ -135,7 +135,8 @@ def levels(store: Store, machine: str, commits: int) -> np.ndarray:
     for row in range(rows):
         # Of the row alone, so that one commit more changes nothing before it.
         random = np.random.default_rng([seed, row])
-        for place, size in zip(random.integers(1, 20_000, 12), random.uniform(0.02, 0.1, 12), strict=True):
+        places = np.exp(random.uniform(np.log(10), np.log(20_000), 12)).astype(int)
+        for place, size in zip(places.tolist(), random.uniform(0.02, 0.1, 12), strict=True):
             made[row, place:] *= 1 + size * (1 if place % 2 else -1)
     return made
 

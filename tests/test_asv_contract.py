@@ -199,7 +199,7 @@ def test_ours_publishes_the_same(story: Story, stock_graphs: Path) -> None:
     assert "2 commits" in done.out
     ours, theirs = (
         {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*.json")}
-        for folder in (story.project.folder / ".asv" / "html" / "graphs", stock_graphs)
+        for folder in (story.project.folder / ".asv" / "html" / "releases" / "asv" / "graphs", stock_graphs)
     )
     assert theirs
     assert ours == theirs

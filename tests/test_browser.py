@@ -15,8 +15,11 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import fixtures_hostile as hostile
 import fixtures_site as made
 import pytest
+
+from mlx_velocity import tracks
 
 pytestmark = pytest.mark.browser
 
@@ -198,6 +201,16 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     made.fill(track, cpu=MARKUP)
     made.built(track)
     with made.serving(folder) as address:
+        yield f"{address}made-up/asv/"
+
+
+@pytest.fixture(scope="module")
+def hostile_site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """Address of the site of a history full of hostile texts."""
+    folder = tmp_path_factory.mktemp("hostile") / "history"
+    hostile.write(folder)
+    made.built(tracks.load(folder / "asv.conf.json"))
+    with made.serving(folder) as address:
         yield address
 
 
@@ -231,7 +244,8 @@ def drawn(count: int) -> Callable[[Any], bool]:
 
 def test_the_network_is_closed(browser: Browser, site: str) -> None:
     """The browser of these tests reaches this machine and nobody else: what they see needs no network."""
-    browser.open(site)
+    # Not from a page of the site: their policies let nobody else be asked anyway.
+    browser.open(f"{site}index.json")
     assert browser.value("fetch('index.json').then(answer => answer.status)") == 200
     for address in ("https://cdn.jsdelivr.net/", "http://example.com/", "http://192.0.2.1/"):
         attempt = f"fetch('{address}', {{mode: 'no-cors'}}).then(() => 'reached', error => error.name)"
@@ -280,6 +294,56 @@ def test_markup_in_a_name_is_text(browser: Browser, site: str) -> None:
     assert browser.value("window.hacked") is None
 
 
+VIEWS = ["overview", "explore", "heatmap", "grid", "multiples", "compare", "regressions", "inventory"]
+BLOCKED = """
+(() => { window.blocked = []; document.addEventListener("securitypolicyviolation",
+         event => window.blocked.push(event.violatedDirective + " " + event.blockedURI)); })()
+"""
+
+
+@pytest.mark.parametrize("view", VIEWS)
+def test_a_hostile_history_is_text_in_every_view(browser: Browser, hostile_site: str, view: str) -> None:
+    """No text of a stranger runs or becomes an element in any view, and none of them breaks on it."""
+    browser.open(f"{hostile_site}made-up/asv/#view={view}")
+    browser.until("document.querySelectorAll('.main').length")
+    browser.until("document.body.innerText", lambda text: "Loading" not in text)
+    if view != "regressions":
+        browser.until("document.body.innerText", lambda text: "onerror" in text)
+    assert browser.value("window.hacked") is None
+    assert browser.value("document.querySelectorAll('img, iframe, script:not([src])').length") == 0
+    addresses = browser.value("[...document.querySelectorAll('a')].map(link => link.protocol)")
+    assert set(addresses) <= {"http:", "https:", ""}
+    assert browser.failures() == []
+
+
+def test_the_policy_lets_the_interface_work_and_nothing_else(browser: Browser, site: str) -> None:
+    """The page's policy stops an inline script, and blocks nothing that the interface does."""
+    browser.open(site)
+    browser.value(BLOCKED)
+    browser.until(DRAWN, drawn(len(made.BENCHMARKS)))
+    for view in VIEWS:
+        browser.value(f"location.hash = 'view={view}'")
+        browser.until("document.querySelectorAll('.main').length")
+    assert browser.value("window.blocked") == []
+    browser.value("(() => { const one = document.createElement('script'); one.textContent = 'window.hacked = 1';"
+                  " document.body.append(one); })()")  # fmt: skip
+    browser.until("window.blocked.length")
+    assert browser.value("window.hacked") is None
+
+
+def test_the_first_page_leads_to_each_track_and_back(browser: Browser, site: str) -> None:
+    """From the first page a link leads to the track's history, and from there one leads back."""
+    front = site.removesuffix("made-up/asv/")
+    browser.open(front)
+    assert "says nothing about GPU kernels" in " ".join(browser.text().split())
+    browser.value("document.querySelector('a').click()")
+    browser.until("location.href", lambda here: here.startswith(site))
+    browser.until(DRAWN, drawn(len(made.BENCHMARKS)))
+    browser.value("document.querySelector('.velocity-back a').click()")
+    browser.until("location.pathname", lambda path: path in ("/", "/index.html"))
+    assert browser.failures() == []
+
+
 def test_no_request_leaves_this_machine(browser: Browser, site: str) -> None:
     """The pages ask the preview's address for everything, and nobody else for anything."""
     browser.open(site)
@@ -296,7 +360,7 @@ def test_the_committed_history_is_drawn(browser: Browser) -> None:
     if committed is None:
         pytest.skip("this checkout has no results of the release history")
     with made.serving(committed[0]) as address:
-        browser.open(f"{address}#view=explore&bench=decode.Decode.time_decode")
+        browser.open(f"{address}releases/asv/#view=explore&bench=decode.Decode.time_decode")
         browser.until(DRAWN, drawn(1))
         left, top, width, height = browser.until(CHART)
         browser.command(

@@ -335,10 +335,13 @@ def test_a_port_that_is_taken(here: Run, filled: tracks.Track) -> None:
 
 
 def test_nothing_to_publish_or_preview(here: Run, track: tracks.Track) -> None:
-    """Without results there is no site, and each command says which one comes first."""
-    refused(here("publish"), WRONG, "mlx-velocity run")
+    """Without results the site says how to get some, and each command says which one comes first."""
     refused(here("preview"), WRONG, "mlx-velocity publish")
     refused(here("show"), WRONG, "mlx-velocity run")
+    done = here("publish")
+    assert (done.code, done.err) == (0, "")
+    assert "mlx-velocity run" in done.out
+    assert "mlx-velocity run" in (track.html_dir / "index.html").read_text("utf-8")
 
 
 # Broken results
@@ -351,7 +354,7 @@ def test_a_result_that_is_not_json_is_published_around(here: Run, filled: tracks
     path.write_text(text, "utf-8")
     done = here("publish")
     assert done.code == 0, done.err
-    assert f"left out {path.name}" in done.out
+    assert f"left out box/{path.name}" in done.out
     assert "4 commits" in done.out or "5 commits" in done.out
     assert (filled.html_dir / "index.html").is_file()
     assert done.err == ""

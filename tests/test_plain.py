@@ -44,13 +44,28 @@ def test_code_keeps_its_lines() -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["x" * 10_000, "速" * 200, "..", ".", "", "summary", "a\\b", "a^b", "a(b", "\x00", "\ud800"]
+    "name",
+    [
+        "x" * 10_000,
+        "速" * 200,
+        "..",
+        ".",
+        "",
+        "summary",
+        "a\\b",
+        "a^b",
+        "a(b",
+        "CON",
+        "lpt1",
+        "\x00",
+        "\ud800",
+    ],
 )
 def test_a_name_can_be_a_file(name: str) -> None:
     """Every name makes a file name that exists once, of at most 255 bytes, that is neither a folder nor asv's own."""
     made = plain.name(name)
     assert 0 < len(made.encode()) <= plain.LONGEST_NAME
-    assert made not in plain.RESERVED
+    assert made.lower() not in plain.RESERVED
     assert plain.name(made) == made
     assert plain.name(name + "!") != made
     path = Graph.get_file_path({plain.name(name, plain.LONGEST_KEY): plain.value(name)}, made)

@@ -77,7 +77,8 @@ def publish(
             Regressions._process_regression(found, hashes, ranges, all_params, data, item)
     Regressions._save(conf, {"regressions": found})
     jumps = {revision for row in found for jump in row[6] for revision in jump[:2] if revision is not None}
-    dated = _dated(index, {hashes[revision] for revision in jumps}, names)
+    safe_names = {name: shown.translate(MARKUP) for name, shown in names.items()}
+    dated = _dated(index, {hashes[revision] for revision in jumps}, safe_names)
     # The feed is HTML in XML, and asv puts names into it as they are.
     safe = [[row[0].translate(MARKUP), *row[1:]] for row in found]
     by_safe = {name.translate(MARKUP): item for name, item in benchmarks.items()}

@@ -250,7 +250,7 @@ def _index(
         "graph_param_list": listed,
         "benchmarks": shown,
         "machines": machines,
-        "tags": {plain.name(tag): revisions[commit] for tag, commit in graph.tags.items()},
+        "tags": {plain.value(tag): revisions[commit] for tag, commit in graph.tags.items()},
     }
 
 

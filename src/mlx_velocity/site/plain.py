@@ -19,8 +19,11 @@ LONGEST_TEXT = 300
 LONGEST_CODE = 20_000
 LONGEST_NAME, LONGEST_VALUE, LONGEST_KEY = 200, 170, 60
 """In bytes: a file name holds 255, and `key-value` is one."""
-RESERVED = ("", ".", "..", "summary")
-"""Names that mean something else where a file or a folder is called so."""
+RESERVED = frozenset(
+    ["", ".", "..", "summary", "con", "prn", "aux", "nul"]
+    + [f"{device}{number}" for device in ("com", "lpt") for number in range(1, 10)]
+)
+"""Names that mean something else where a file or a folder is called so; asv changes those of devices."""
 
 
 def text(value: str, longest: int = LONGEST_TEXT) -> str:
@@ -39,7 +42,7 @@ def name(value: str, longest: int = LONGEST_NAME) -> str:
     """A key that is also part of a file's name. One that must be changed gets a mark, so that no two become one."""
     # asv and asv-tachyon do not agree on ^ and \ in file names; a bracket would end a name in asv's feed.
     shown = _visible(value).translate({ord("\\"): "_", ord("^"): "_", ord("("): "_"})
-    if shown == value and len(value.encode()) <= longest and value not in RESERVED:
+    if shown == value and len(value.encode()) <= longest and value.lower() not in RESERVED:
         return value
     mark = hashlib.sha256(value.encode("utf-8", "surrogatepass")).hexdigest()[:8]
     return f"{shown.encode()[: longest - 12].decode('utf-8', 'ignore')}…{mark}"
