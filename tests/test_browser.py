@@ -335,7 +335,9 @@ def test_the_first_page_leads_to_each_track_and_back(browser: Browser, site: str
     """From the first page a link leads to the track's history, and from there one leads back."""
     front = site.removesuffix("made-up/asv/")
     browser.open(front)
-    assert "says nothing about GPU kernels" in " ".join(browser.text().split())
+    browser.until(
+        "document.body.innerText", lambda text: "says nothing about GPU kernels" in " ".join(text.split())
+    )
     browser.value("document.querySelector('a').click()")
     browser.until("location.href", lambda here: here.startswith(site))
     browser.until(DRAWN, drawn(len(made.BENCHMARKS)))

@@ -22,6 +22,7 @@ PRINTED = {
     "bench_agrees": ("prefill", "decode", "ratio", "not judged in quick mode"),
     "monitor_cost": ("of a core", "milliseconds a reading", "not judged in quick mode"),
     "lay_over_cost": ("a new commit", "once more", "not judged in quick mode"),
+    "publish_speed": ("Beside asv", "Large", "0 differences", "not judged in quick mode"),
     "ab_error_rates": ("Two equal sides", "Head slower", "20 cases at once", "not judged in quick mode"),
 }
 
@@ -164,6 +165,16 @@ def test_monitor_cost_watches_from_outside(tmp_path: Path) -> None:
         assert is_positive(row["own_share"])
 
 
+def test_publish_speed_measures_both_sides(tmp_path: Path) -> None:
+    """A quick run publishes a small history on both sides, which say the same, and a larger one on ours."""
+    report = quick("publish_speed", tmp_path)
+    assert report["beside_asv"]["differences"] == []
+    assert set(report["beside_asv"]["rows"]) == {"first", "unchanged", "one commit more", "asv"}
+    for part in ("beside_asv", "large"):
+        for row in report[part]["rows"].values():
+            assert all(map(is_positive, row.values()))
+
+
 def test_ab_error_rates_can_be_repeated(monkeypatch: pytest.MonkeyPatch) -> None:
     """The same seed gives the same row, and another seed another one."""
     monkeypatch.syspath_prepend(str(EVALUATION))
@@ -187,6 +198,7 @@ def test_help_says_what_is_shown_and_its_goal(name: str) -> None:
 @pytest.mark.parametrize(
     ("name", "argument"),
     [("speed_vs_asv", "--samples=0"), ("speed_vs_asv", "--commits=0"), ("agree_with_mlx_lm", "--prompt-tokens=1"), ("bench_agrees", "--trials=0"), ("ab_error_rates", "--runs=0"), ("monitor_cost", "--seconds=1")],
+    [("speed_vs_asv", "--samples=0"), ("speed_vs_asv", "--commits=0"), ("agree_with_mlx_lm", "--prompt-tokens=1"), ("bench_agrees", "--samples=0"), ("ab_error_rates", "--runs=0"), ("monitor_cost", "--seconds=1"), ("publish_speed", "--commits=1")],
 )  # fmt: skip
 def test_a_meaningless_number_is_refused(name: str, argument: str) -> None:
     done = subprocess.run(

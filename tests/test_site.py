@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import http.client
 import json
 import re
@@ -19,9 +20,9 @@ import pytest
 import same_tree
 from conftest import one_line
 
-from mlx_velocity import tracks
+from mlx_velocity import schemas, tracks
 from mlx_velocity.errors import InputError, MeasurementError
-from mlx_velocity.site import preview, tachyon
+from mlx_velocity.site import preview, publish, tachyon
 from mlx_velocity.site.publish import Published
 
 
@@ -78,6 +79,21 @@ def test_a_site_has_its_page_and_its_data(built: Published) -> None:
     assert built.tracks[0].commits == len(made.SUBJECTS)
     assert built.tracks[0].machines == ["box", "other-box"]
     assert built.tracks[0].left_out == []
+
+
+def test_the_site_says_what_it_holds(built: Published) -> None:
+    """site.json is as its schema says, and names the tracks, their folders and machines."""
+    held = json.loads((built.html_dir / "site.json").read_text("utf-8"))
+    assert schemas.first_error("site.schema.json", held) == ""
+    assert held["tracks"] == [
+        {
+            "name": "made-up",
+            "folder": "made-up",
+            "commits": len(made.SUBJECTS),
+            "machines": ["box", "other-box"],
+        }
+    ]
+    assert (built.html_dir / "made-up").is_dir()
 
 
 def test_every_measured_commit_has_its_subject_and_its_date(built: Published, filled: Path) -> None:
@@ -259,7 +275,74 @@ def test_no_readable_result_builds_no_site(copy: tracks.Track) -> None:
     assert not copy.html_dir.exists()
 
 
+# Several tracks
+
+
+def test_all_tracks_are_in_one_site(copy: tracks.Track) -> None:
+    """Each track with results has its folder; one without has none, and is not cloned for it."""
+    (copy.root / "tracks").mkdir()
+    settings = json.loads((copy.root / "asv.conf.json").read_text("utf-8"))
+    for name, repo in (("second", settings["repo"]), ("no-results", "http://127.0.0.1:1/nothing.git")):
+        held = settings | {"repo": repo, "results_dir": f"../results/{name}", "benchmark_dir": "../benchmarks",
+                           "html_dir": f"../.asv/html-{name}"}  # fmt: skip
+        (copy.root / "tracks" / f"{name}.asv.conf.json").write_text(json.dumps(held), "utf-8")
+    shutil.copytree(copy.results_dir, copy.results_dir.with_name("second"))
+    done = made.program("publish", cwd=copy.root)
+    assert (done.code, done.err) == (0, "")
+    folders = {path.name for path in copy.html_dir.iterdir() if path.is_dir()}
+    assert folders == {"made-up", "second"}
+    page = (copy.html_dir / "index.html").read_text("utf-8")
+    assert page.count("asv/index.html") == 2
+    assert "no-results" not in page
+    one = made.program("publish", "--track", "second", cwd=copy.root)
+    assert one.code == 0, one.err
+    assert (copy.root / ".asv" / "html-second" / "second" / "asv" / "index.html").is_file()
+
+
+def test_a_track_that_cannot_be_published_leaves_the_others(copy: tracks.Track) -> None:
+    """Where one track fails the others are published, and the failure is one line."""
+    (copy.root / "tracks").mkdir()
+    settings = json.loads((copy.root / "asv.conf.json").read_text("utf-8"))
+    held = settings | {"results_dir": "../results/second", "benchmark_dir": "../benchmarks"}
+    (copy.root / "tracks" / "second.asv.conf.json").write_text(json.dumps(held), "utf-8")
+    shutil.copytree(copy.results_dir, copy.results_dir.with_name("second"))
+    (copy.results_dir.with_name("second") / "benchmarks.json").write_text("{", "utf-8")
+    done = made.program("publish", cwd=copy.root)
+    assert (done.code, done.err) == (0, "")
+    assert "track second is left out" in done.out
+    assert (copy.html_dir / "made-up" / "asv" / "index.html").is_file()
+
+
 # In place at once
+
+
+def test_a_second_publish_says_who_is_building(copy: tracks.Track) -> None:
+    """While one process builds, another one is told which, and the site is that of the first."""
+    made.built(copy)
+    with publish._alone(copy.work_dir, copy.html_dir):
+        done = made.program("publish", cwd=copy.root)
+    assert done.code == 2
+    assert "the site is being built by process" in done.err
+    assert made.program("publish", cwd=copy.root).code == 0
+
+
+def test_what_a_killed_publish_left_is_cleared_away(copy: tracks.Track) -> None:
+    """Folders that a killed publish left beside the site are gone after the next one."""
+    left = copy.html_dir.parent / ".site-left"
+    (left / "html").mkdir(parents=True)
+    made.built(copy)
+    assert not left.exists()
+
+
+@pytest.mark.parametrize("name", [".git", "asv.conf.json", "tracks"])
+def test_a_folder_that_holds_more_than_a_site_is_not_replaced(copy: tracks.Track, name: str) -> None:
+    """Where html_dir is a folder of sources, that is wrong input and nothing in it is touched."""
+    copy.html_dir.mkdir(parents=True)
+    (copy.html_dir / name).touch()
+    with pytest.raises(InputError) as error:
+        made.built(copy)
+    assert name in one_line(error)
+    assert [path.name for path in copy.html_dir.iterdir()] == [name]
 
 
 def test_a_second_site_replaces_the_first(copy: tracks.Track) -> None:
@@ -365,6 +448,40 @@ def test_the_server_shows_its_pages_and_nothing_else(built: Published, path: str
             assert answer(server, f"{path}/")[0] == 404
         assert b"Prefill" not in body
         assert b"environment_type" not in body
+
+
+def test_the_server_answers_to_its_own_names_alone(built: Published) -> None:
+    """A page from elsewhere that points a name of its own to this machine gets nothing."""
+    with serving(built.html_dir) as server:
+        connection = http.client.HTTPConnection("127.0.0.1", server.server_port, timeout=10)
+        for host, status in (("evil.example", 421), ("evil.example:80", 421), ("localhost:1", 200)):
+            connection.request("GET", "/site.json", headers={"Host": host})
+            response = connection.getresponse()
+            response.read()
+            assert response.status == status
+            connection.close()
+
+
+def test_a_link_out_of_the_site_leads_nowhere(built: Published, tmp_path: Path) -> None:
+    """A symbolic link that somebody put into the site is not followed."""
+    shutil.copytree(built.html_dir, tmp_path / "site")
+    (tmp_path / "secret.json").write_text('{"secret": 1}', "utf-8")
+    (tmp_path / "site" / "link.json").symlink_to(tmp_path / "secret.json")
+    with serving(tmp_path / "site") as server:
+        assert answer(server, "/link.json")[0] == 404
+
+
+def test_what_is_long_is_sent_compressed(built: Published) -> None:
+    """A browser that takes gzip gets the same data in less."""
+    with serving(built.html_dir) as server:
+        connection = http.client.HTTPConnection("127.0.0.1", server.server_port, timeout=10)
+        connection.request("GET", "/made-up/asv/index.json", headers={"Accept-Encoding": "gzip, br"})
+        response = connection.getresponse()
+        data = response.read()
+        connection.close()
+    assert response.headers["Content-Encoding"] == "gzip"
+    assert gzip.decompress(data) == (made.data_of(built) / "index.json").read_bytes()
+    assert len(data) < len(gzip.decompress(data)) / 2
 
 
 def test_the_server_only_reads(built: Published) -> None:
