@@ -197,8 +197,7 @@ def test_help_says_what_is_shown_and_its_goal(name: str) -> None:
 
 @pytest.mark.parametrize(
     ("name", "argument"),
-    [("speed_vs_asv", "--samples=0"), ("speed_vs_asv", "--commits=0"), ("agree_with_mlx_lm", "--prompt-tokens=1"), ("bench_agrees", "--trials=0"), ("ab_error_rates", "--runs=0"), ("monitor_cost", "--seconds=1")],
-    [("speed_vs_asv", "--samples=0"), ("speed_vs_asv", "--commits=0"), ("agree_with_mlx_lm", "--prompt-tokens=1"), ("bench_agrees", "--samples=0"), ("ab_error_rates", "--runs=0"), ("monitor_cost", "--seconds=1"), ("publish_speed", "--commits=1")],
+    [("speed_vs_asv", "--samples=0"), ("speed_vs_asv", "--commits=0"), ("agree_with_mlx_lm", "--prompt-tokens=1"), ("bench_agrees", "--trials=0"), ("ab_error_rates", "--runs=0"), ("monitor_cost", "--seconds=1"), ("publish_speed", "--commits=1")],
 )  # fmt: skip
 def test_a_meaningless_number_is_refused(name: str, argument: str) -> None:
     done = subprocess.run(

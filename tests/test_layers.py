@@ -95,6 +95,7 @@ LAYERS = {
                 "spread",
                 "standing",
                 "stats",
+                "stepsearch",
                 "traffic",
                 "trend",
                 "verdict",

@@ -105,7 +105,7 @@ def _blocks(series: Series) -> list[_Block]:
     for part, cut in zip(parts, cuts, strict=True):
         points = [series.points[index] for index in part]
         logs = np.log([point.value for point in points])
-        readings = np.array([math.log(point.control) if point.control else math.nan for point in points])
+        readings = np.array([_log(point.control) for point in points])
         share = anchor.share(logs, readings)
         if share:
             logs = logs - share * anchor.cleaned(readings)
@@ -117,6 +117,16 @@ def _blocks(series: Series) -> list[_Block]:
             views.append(_View(part[start:end], window, own, part[end - 1] == usable[-1], count))
         blocks.append(_Block(views, share))
     return blocks
+
+
+def _log(value: float | None) -> float:
+    """Not a number where there is none, or none above zero."""
+    return math.log(value) if value is not None and 0 < value < math.inf else math.nan
+
+
+def _factor(log: float) -> float:
+    # e^700 is nearly the largest number there is: beyond it, how much larger does not matter.
+    return math.exp(max(-700.0, min(700.0, log)))
 
 
 def _cut(size: int) -> list[tuple[int, int, int, int]]:
@@ -138,7 +148,7 @@ def _search(view: _View, rule: Rule) -> None:
     view.places = stepsearch.search(window, rule.error_rate / view.windows)
     while view.places:
         sizes = [
-            abs(math.expm1(stepsearch.effect(window.fitted, view.places, number).value))
+            abs(math.expm1(min(700.0, stepsearch.effect(window.fitted, view.places, number).value)))
             for number in range(len(view.places))
         ]
         least = int(np.argmin(sizes))
@@ -147,7 +157,9 @@ def _search(view: _View, rule: Rule) -> None:
         del view.places[least]
     view.chances = [min(1.0, p * view.windows) for p in stepsearch.chances(window.fitted, view.places)]
     if view.newest:
-        view.alone = stepsearch.alone(window, view.places)
+        alone = stepsearch.alone(window, view.places)
+        if alone and abs(math.expm1(min(700.0, alone.log_ratio))) >= rule.smallest:
+            view.alone = alone
 
 
 def _control(series: Sequence[Sequence[_View]], rule: Rule) -> None:
@@ -214,12 +226,12 @@ def _changes(view: _View, rule: Rule) -> list[ChangePoint]:
         found.append(
             ChangePoint(
                 index=view.start(place),
-                # A point that follows no level may be the first of the new one.
-                first=view.indexes[int(kept[low]) + 1],
+                # A point that was left out may be the first of the new level.
+                first=view.indexes[int(kept[low])] + 1,
                 last=view.start(high),
-                ratio=math.exp(effect.value),
-                low=math.exp(effect.value - reach),
-                high=math.exp(effect.value + reach),
+                ratio=_factor(effect.value),
+                low=_factor(effect.value - reach),
+                high=_factor(effect.value + reach),
                 confidence=rule.confidence,
                 p=view.chances[number],
                 confirmed=following >= rule.confirming,
@@ -230,7 +242,7 @@ def _changes(view: _View, rule: Rule) -> list[ChangePoint]:
         value, reach = view.alone.log_ratio, _reach(view.alone.error, view.alone.freedom, rule)
         found.append(
             ChangePoint(
-                first, first, first, math.exp(value), math.exp(value - reach), math.exp(value + reach),
+                first, first, first, _factor(value), _factor(value - reach), _factor(value + reach),
                 rule.confidence, view.alone.p, confirmed=False,
             )
         )  # fmt: skip
@@ -266,36 +278,31 @@ def _segment(series: Series, block: _Block, start: int, end: int, rule: Rule) ->
     elif count > 1:
         error, freedom = float(np.std(logs, ddof=1)) / math.sqrt(count), count - 1
     else:
-        error, freedom = series.points[inside[0]].error or 0.0, series.points[inside[0]].launches
+        only = series.points[inside[0]]
+        is_known = only.error is not None and 0 <= only.error <= 1
+        error, freedom = (only.error or 0.0) if is_known else 0.0, only.launches - 1
     level = float(np.mean(logs))
     reach = _reach(error, freedom, rule)
-    return Segment(inside[0], inside[-1], math.exp(level), math.exp(level - reach), math.exp(level + reach))
+    return Segment(inside[0], inside[-1], _factor(level), _factor(level - reach), _factor(level + reach))
 
 
 def _reach(error: float, freedom: int, rule: Rule) -> float:
-    # No factor beyond e^50 says more, and infinity is no number.
-    return min(50.0, error * float(student.isf((1 - rule.confidence) / 2, max(1, freedom))))
-
-
-POOLING = 4
-"""Launches' worth of the usual scatter that each point's own scatter is pooled with (Smyth 2004)."""
+    return error * float(student.isf((1 - rule.confidence) / 2, max(1, freedom)))
 
 
 def _weights(points: Sequence[Point], logs: Numbers) -> Numbers | None:
     """Relative standard errors of the points, around 1; None where they are alike, or nothing is known of them.
 
-    Two or three launches know their own scatter badly, so it is pooled with that of all points.
+    A few launches know their own scatter badly, and one stray launch of five spoils it though not their median. So
+    all launches are taken to scatter alike, by the median over the points, and a point of more launches counts more.
     """
     errors = np.array([point.error if point.error is not None else math.nan for point in points])
     launches = np.array([max(1, point.launches) for point in points], dtype=float)
-    known = np.isfinite(errors)
-    if known.sum() < 2:
+    known = (errors >= 0) & (errors <= 1)  # one as large as the value says nothing
+    if known.sum() < 2 or launches.min() == launches.max():
         return None
-    usual = float(np.median(errors[known] ** 2 * launches[known]))
-    own = np.where(known, errors, 0.0) ** 2 * launches
-    freedom = np.where(known, launches - 1, 0)
-    scatter = (POOLING * usual + freedom * own) / (POOLING + freedom) / launches
-    # What launches do not explain is common to all points.
+    scatter = float(np.median(errors[known] ** 2 * launches[known])) / launches
+    # What launches do not explain is common to all points. 0.91 is the median of a squared difference of two.
     between = max(0.0, float(np.median(np.diff(logs) ** 2)) / 0.91 - float(np.median(scatter)))
     errors = np.sqrt(between + scatter)
     if not errors.min() > 0 or errors.max() / errors.min() < UNEQUAL:

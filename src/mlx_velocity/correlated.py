@@ -184,16 +184,13 @@ def _sizes(fitted: Fit, steps: list[int]) -> tuple[Numbers, Numbers]:
     if not steps:
         return np.zeros(len(KINDS)), np.zeros((len(KINDS), 0))
     scores = fitted.scores[:, steps]
-    sizes = np.asarray(
-        np.linalg.solve(fitted.frame.gram[:, steps][:, :, steps], scores[:, :, None])[:, :, 0], np.float64
-    )
-    explained: Numbers = (scores * sizes).sum(axis=1)
-    return explained, sizes
+    sizes = np.linalg.solve(fitted.frame.gram[:, steps][:, :, steps], scores[:, :, None])[:, :, 0]
+    return np.asarray((scores * sizes).sum(axis=1)), np.asarray(sizes, dtype=float)
 
 
 def _beside(fitted: Fit, steps: list[int]) -> tuple[Numbers, Numbers, Numbers]:
     """What the steps explain; scores and their variances with the steps taken out, (K, n - 1) each."""
-    norms = np.einsum("ktt->kt", fitted.frame.gram)
+    norms: Numbers = np.einsum("ktt->kt", fitted.frame.gram)
     explained, sizes = _sizes(fitted, steps)
     if not steps:
         return explained, fitted.scores, norms
@@ -201,7 +198,7 @@ def _beside(fitted: Fit, steps: list[int]) -> tuple[Numbers, Numbers, Numbers]:
     solved = np.linalg.solve(across[:, steps, :], across.transpose(0, 2, 1))
     left = norms - np.einsum("kts,kst->kt", across, solved)
     scores = fitted.scores - np.einsum("kts,ks->kt", across, sizes)
-    return explained, scores, np.maximum(left, 1e-9 * norms)
+    return explained, scores, np.asarray(np.maximum(left, 1e-9 * norms), dtype=float)
 
 
 def _gram_beside(fitted: Fit, steps: list[int]) -> Numbers:

@@ -45,6 +45,7 @@ def found(series: Series) -> Found:
         begins, level = 0, values[0]
         for number in _steps(values):
             value = values[number]
+            ratio = min(value / level, 1e308)  # infinity is no number
             # Whatever lay between the last point of the old level and this one may be to blame.
             last = max(index for index in range(number) if values[index] == level)
             segments.append(Segment(part[begins], part[number - 1], level, level, level))
@@ -53,9 +54,9 @@ def found(series: Series) -> Found:
                     index=part[number],
                     first=part[last] + 1,
                     last=part[number],
-                    ratio=value / level,
-                    low=value / level,
-                    high=value / level,
+                    ratio=ratio,
+                    low=ratio,
+                    high=ratio,
                     confidence=1.0,
                     p=0.0,
                     confirmed=number + 1 < len(values),

@@ -27,6 +27,8 @@ PASSES = 3
 """Turns of path and density; more change nothing."""
 BANDWIDTH = 0.4
 """Of the density, in scales: it must not blur two modes into one."""
+RUN = 3
+"""Points far off in a row that may be a level of their own."""
 RESOLUTION = 1e-6
 """No scale is below this share: a clock that counts coarsely makes equal times."""
 
@@ -125,18 +127,31 @@ def _lesser_half(rest: Numbers) -> float:
 
 
 def _learned(rest: Numbers, scale: float, away: Numbers) -> Numbers:
-    """-2 log of the density of the rest, read off at `away`; a kernel estimate on a grid."""
+    """-2 log of the density of the rest, read off at `away`; a kernel estimate on a grid.
+
+    A run of points far off says nothing of how usual it is: its own loss is learned from the others.
+    """
     low, high = float(rest.min()) - 3 * scale, float(rest.max()) + 3 * scale
     step = max(scale / 5, (high - low) / 4000)
-    count = int((high - low) / step) + 2
-    histogram = np.bincount(((rest - low) / step + 0.5).astype(int), minlength=count)
-    width = BANDWIDTH * scale
-    half = int(4 * width / step) + 1
-    kernel = np.exp(-0.5 * (np.arange(-half, half + 1) * step / width) ** 2)
-    density = np.convolve(histogram, kernel / (kernel.sum() * step))[half : half + count] / len(rest)
+    bins = ((rest - low) / step + 0.5).astype(int)
+    places = low + np.arange(int((high - low) / step) + 2) * step
+    half = int(4 * BANDWIDTH * scale / step) + 1
+    kernel = np.exp(-0.5 * (np.arange(-half, half + 1) * step / (BANDWIDTH * scale)) ** 2)
+    kernel /= kernel.sum() * step
     # Half a point may lie anywhere: what has not been seen is not impossible.
     floor = 0.5 / len(rest) / (40 * scale)
     farthest = -2 * np.log(floor)
-    places = low + np.arange(count) * step
-    losses: Numbers = np.interp(away, places, -2 * np.log(density + floor), left=farthest, right=farthest)
+
+    def read(others: Whole, where: Numbers) -> Numbers:
+        histogram = np.bincount(bins[others], minlength=len(places))
+        density = np.convolve(histogram, kernel)[half : half + len(places)] / len(rest)
+        found: Numbers = np.interp(where, places, -2 * np.log(density + floor), left=farthest, right=farthest)
+        return found
+
+    everyone = np.arange(len(rest))
+    losses = read(everyone, away)
+    sides = np.where(np.abs(rest) > REACH * scale, np.sign(rest), 0)
+    for start, end in pairwise([0, *(np.flatnonzero(np.diff(sides)) + 1).tolist(), len(rest)]):
+        if end - start >= RUN and sides[start]:
+            losses[start:end] = read(np.delete(everyone, slice(start, end)), away[start:end])
     return losses

@@ -126,6 +126,8 @@ def alone(stretch: Window, places: list[int]) -> Alone | None:
     level = stretch.kept[places[-1] + 1 :] if places else stretch.kept
     variance = correlated.kinds(fitted, places) @ correlated.variances(fitted, places)
     log_ratio = float(np.median(stretch.logs[first:]) - stretch.logs[level].mean())
+    if log_ratio * newest[0] <= 0:
+        return None  # they lie apart from a wave of drift, not from the level
     error = math.sqrt(float(variance) * (1 / len(newest) + 1 / len(level)))
     freedom = max(1, fitted.size - 1 - len(places))
     apart = rest[:first][~follows[:first]]
@@ -155,7 +157,7 @@ def _gap(fitted: Fit, places: list[int], number: int) -> tuple[list[int], int, i
 
 def _likeliest(gained: Numbers) -> int:
     """The place in the middle of where a step is likeliest: a lonely peak counts less than a hill."""
-    chances = np.convolve(np.exp(gained - gained.max()), NEARBY, "same")
+    chances = np.convolve(np.exp(gained - gained.max()), NEARBY)[2:-2]
     return int(np.where(np.isfinite(gained), chances, -1.0).argmax())
 
 
