@@ -47,7 +47,7 @@ LENGTHS = (10, 20, 40, 200)
 MANY, CHANGED, MANY_STEP = 100, 10, 0.05
 FEWER = 4
 """The tables without a goal get so many times fewer series."""
-QUICK_RUNS = 4
+QUICK_RUNS = 2
 PROCESSES = 2
 
 Row = dict[str, Any]

@@ -20,6 +20,7 @@ PRINTED = {
     "speed_vs_asv": ("mlx-velocity", "asv takes", "inside samples", "not judged in quick mode"),
     "agree_with_mlx_lm": ("prefill", "decode", "ratio", "not judged in quick mode"),
     "bench_agrees": ("prefill", "decode", "ratio", "not judged in quick mode"),
+    "changepoints": ("Flat series flagged", "F1, a step of 3%", "control", "not judged in quick mode"),
     "monitor_cost": ("of a core", "milliseconds a reading", "not judged in quick mode"),
     "lay_over_cost": ("a new commit", "once more", "not judged in quick mode"),
     "publish_speed": ("Beside asv", "Large", "0 differences", "not judged in quick mode"),
@@ -155,6 +156,40 @@ def test_ab_error_rates_fills_its_tables(tmp_path: Path) -> None:
     assert all(isinstance(met, bool) for met in report["goals"].values())
 
 
+def test_changepoints_fills_its_tables(tmp_path: Path) -> None:
+    """A quick run has every kind of noise and step for each detector at hand, and all other tables."""
+    report = quick("changepoints", tmp_path)
+    detectors = {row["detector"] for row in report["cells"]}
+    assert {"mlx-velocity", "asv detect_steps", "asv publish"} <= detectors
+    assert len(report["cells"]) == len(detectors) * 5 * 6
+    assert set(report["versions"]) == {"asv", "apache-otava", "ruptures"}
+    for row in report["cells"]:
+        assert 0 <= row["f1"] <= 1
+        assert 0 <= row["flagged"] <= 1
+        assert math.isfinite(row["seconds"])
+    for table in ("other noise", "lengths", "newest", "intervals", "control", "many", "cost"):
+        assert report[table]
+    assert len(report["goals"]) == 6
+    assert all(isinstance(met, bool) for met in report["goals"].values())
+
+
+def test_changepoints_can_be_repeated(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The same seed gives the same series and another seed others; a step is scored by its place alone."""
+    monkeypatch.syspath_prepend(str(EVALUATION))
+    import changepoints as script
+
+    one, same, other = [script.drawn(script.CLASSES[3], 0.03, 3, seed) for seed in (1, 1, 2)]
+    assert (one[0] == same[0]).all()
+    assert (one[1] == same[1]).all()
+    assert (one[0] != other[0]).any()
+    from mlx_velocity.series import ChangePoint
+
+    def said(*places: int) -> list[ChangePoint]:
+        return [ChangePoint(place, place, place, 1, 1, 1, 0.95, 0) for place in places]
+
+    assert script.score([said(50), said(50), said()], [52, 53, 50]) == pytest.approx(2 / 5)
+
+
 def test_monitor_cost_watches_from_outside(tmp_path: Path) -> None:
     report = quick("monitor_cost", tmp_path)
     assert [row["processes"] for row in report["rows"]] == [1, 40]
@@ -197,7 +232,7 @@ def test_help_says_what_is_shown_and_its_goal(name: str) -> None:
 
 @pytest.mark.parametrize(
     ("name", "argument"),
-    [("speed_vs_asv", "--samples=0"), ("speed_vs_asv", "--commits=0"), ("agree_with_mlx_lm", "--prompt-tokens=1"), ("bench_agrees", "--trials=0"), ("ab_error_rates", "--runs=0"), ("monitor_cost", "--seconds=1"), ("publish_speed", "--commits=1")],
+    [("speed_vs_asv", "--samples=0"), ("speed_vs_asv", "--commits=0"), ("agree_with_mlx_lm", "--prompt-tokens=1"), ("bench_agrees", "--trials=0"), ("ab_error_rates", "--runs=0"), ("changepoints", "--runs=0"), ("monitor_cost", "--seconds=1"), ("publish_speed", "--commits=1")],
 )  # fmt: skip
 def test_a_meaningless_number_is_refused(name: str, argument: str) -> None:
     done = subprocess.run(

@@ -81,7 +81,6 @@ LAYERS = {
                 "correlated",
                 "exact",
                 "levels",
-                "stepsearch",
                 "fairness",
                 "findings",
                 "information",
