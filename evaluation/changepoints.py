@@ -133,7 +133,7 @@ def cell(noise: Noise, step: float, name: str, *, runs: int, seed: int) -> Row:
     began = time.process_time()
     said = [detect(one.tolist()) for one in values]
     seconds = (time.process_time() - began) / runs
-    for found, place in zip(said, places, strict=True):
+    for found, place in zip(said, places.tolist(), strict=True):
         flagged += bool(found)
         hit = bool(step) and any(abs(index - place) <= TOLERANCE for index in found)
         right, wrong, missed = right + hit, wrong + len(found) - hit, missed + (bool(step) and not hit)
@@ -228,7 +228,7 @@ def many(machines: int, seed: int) -> Row:
         there = draw.permutation(MANY) < CHANGED
         logs = np.where(there[:, None], stepped(logs, places, MANY_STEP), logs)
         said = changepoints.find_many([series(one.tolist()) for one in np.exp(logs)])
-        for one, place, is_there in zip(said, places, there, strict=True):
+        for one, place, is_there in zip(said, places.tolist(), there.tolist(), strict=True):
             # The place may be off; a change is false where its interval, or a few points, hold no step.
             hits = [
                 is_there and change.first - TOLERANCE <= place <= change.last + TOLERANCE
