@@ -197,18 +197,22 @@ def _found(series: Series, blocks: Sequence[_Block], rule: Rule) -> Found:
     changes: list[ChangePoint] = []
     segments: list[Segment] = []
     for block in blocks:
-        found = [change for view in block.views for change in _changes(view, rule)]
-        # Two windows may see one step on either side of the line between them.
-        found = [
-            change
-            for before, change in zip([None, *found], found, strict=False)
-            if before is None or change.first > before.last
-        ]
+        found: list[ChangePoint] = []
+        for view in block.views:
+            own = _changes(view, rule)
+            # Two windows may see one step on either side of the line between them.
+            if found and own and own[0].first <= found[-1].last and _is_same(found[-1], own[0]):
+                own = own[1:]
+            found += own
         changes += found
         starts = [change.index for change in found]
         for start, end in pairwise([block.views[0].own[0], *starts, block.views[-1].own[1]]):
             segments.append(_segment(series, block, start, end, rule))
     return Found(tuple(changes), tuple(segments), max((block.anchored for block in blocks), default=0.0))
+
+
+def _is_same(one: ChangePoint, other: ChangePoint) -> bool:
+    return (one.ratio > 1) == (other.ratio > 1)
 
 
 def _changes(view: _View, rule: Rule) -> list[ChangePoint]:

@@ -27,7 +27,7 @@ ONE, TWO, ALL = math.log(0.7), math.log(0.2), math.log(0.1)
 NEARBY = np.array([1.0, 2.0, 3.0, 2.0, 1.0])
 """How places near one another add up when one is to be named."""
 MOST = 20
-"""Steps of a path that are worth a look: more is drift."""
+"""Steps of a path that are worth a look, and rounds of adding to them: more is drift."""
 UNSEEN = 0.1
 """Outliers that a series may hold beside those that were seen."""
 
@@ -79,7 +79,7 @@ def search(stretch: Window, rate: float) -> list[int]:
     if fitted is None or not correlated.allowed(fitted.size, []).any():
         return found
     hint = _hinted(stretch, fitted, rate)
-    while len(found) < fitted.size // correlated.SHORTEST:
+    for _ in range(MOST):
         added = _proposed(fitted, found, hint, rate)
         better = _pruned(fitted, _settled(fitted, sorted([*found, *added])), rate)
         if better in ([], found):
