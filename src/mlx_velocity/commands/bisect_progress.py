@@ -16,7 +16,7 @@ from mlx_velocity.report import bisect as report
 WORDS = {"ends": "comparing the ends", "search": "searching", "confirm": "confirming"}
 WIDTH = 24
 EVERY_S = 20.0
-"""Without a terminal a line is written at most this often, and whenever something else begins."""
+"""Without a terminal a line is written at most this often, and when something else begins for the first time."""
 
 
 class BisectProgress:
@@ -37,7 +37,7 @@ class BisectProgress:
             disable=quiet or not console.is_terminal,
         )
         self._task = self._bar.add_task("", doing="", pairs="0", picture="", left="", text="", total=None)
-        self._said_at, self._said = float("-inf"), ""
+        self._said_at, self._said = float("-inf"), set[str]()
 
     def __enter__(self) -> BisectProgress:
         self._bar.start()

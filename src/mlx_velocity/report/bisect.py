@@ -79,7 +79,7 @@ def answer(done: Bisection) -> list[str]:
         for item in done.culprits:
             said += [f"{named(point)}" for point in item.commits[:GROUP]]
             said += [f"and {len(item.commits) - GROUP} more"] if len(item.commits) > GROUP else []
-            said += _evidence(item)
+            said += _described(item)
         return [*said, f"From {named(done.header.good)} to {named(done.header.bad)} it is {change}."]
     if done.outcome == "slope" and done.slope:
         first, last = (named(point) for point in done.slope)
@@ -133,11 +133,7 @@ def _names(found: Sequence[Culprit]) -> str:
 
 def _described(item: Culprit) -> list[str]:
     point = item.commits[-1]
-    said = (
-        [f"{point.commit[:8]}: {effect(item.effect)} over its parent {named(item.parent)}"]
-        if item.effect
-        else []
-    )
+    said = [f"{point.commit[:8]}: {effect(item.effect)} over {named(item.parent)}."] if item.effect else []
     said += _evidence(item)
     if point.parents > 1:
         said.append(
@@ -149,7 +145,7 @@ def _described(item: Culprit) -> list[str]:
 
 def _evidence(item: Culprit) -> list[str]:
     shown = "" if item.confirmed else ", which alone do not show it"
-    direct = f"; {units.count(item.pairs, 'pair')} against the commit before it{shown}" if item.pairs else ""
+    direct = f"; {units.count(item.pairs, 'pair')} of these two alone{shown}" if item.pairs else ""
     return [f"Probability {chance(item.probability)}{direct}.", f"Shows it again: {item.command}"]
 
 

@@ -29,8 +29,8 @@ def check(found: Iterable[Stored]) -> None:
             if item.kind == "readings"
         }
         theirs = {name.removesuffix(".json"): item for name, item in files.items() if item.kind == "result"}
-        if not ours and not theirs and folder.name == "comparisons":
-            _comparisons(folder, files.values())
+        if not ours and not theirs and folder.name in ("bisections", "comparisons"):
+            _of_machine(folder, files.values())
         for stem in sorted({*ours, *theirs}):
             _pair(ours.get(stem), theirs.get(stem))
         _launches(ours.values())
@@ -178,9 +178,9 @@ def _described(result: Stored, known: set[str]) -> None:
             )  # fmt: skip
 
 
-def _comparisons(folder: Path, found: Iterable[Stored]) -> None:
+def _of_machine(folder: Path, found: Iterable[Stored]) -> None:
     for stored in found:
-        header = stored.data[0][1] if stored.kind == "comparison" and stored.data else None
+        header = stored.data[0][1] if stored.kind in ("bisection", "comparison") and stored.data else None
         machine = getattr(header, "machine", folder.parent.name)
         if machine != folder.parent.name:
             stored.say(

@@ -12,6 +12,8 @@ from asv import util
 from asv.util import UserError
 
 from mlx_velocity import (
+    bisection,
+    bisections,
     breakdown,
     comparison,
     comparisons,
@@ -57,6 +59,8 @@ def kind_of(path: Path) -> str:
     name = path.name
     if name.endswith(readings.SUFFIX):
         return "readings"
+    if name.endswith(bisections.SUFFIX):
+        return "bisection"
     if name.endswith(comparisons.SUFFIX):
         return "comparison"
     if name.endswith(profiles.SUFFIX):
@@ -274,6 +278,23 @@ def _comparison(stored: Stored) -> None:
         )
 
 
+def _bisection(stored: Stored) -> None:
+    advice = "remove it, or: mlx-velocity bisect --restart"
+    found = list(_records(stored, bisections.parse, advice))
+    stored.data = found
+    for line, item in found:
+        first = line == found[0][0]
+        if isinstance(item, bisection.Header) != first:
+            reason = "its first line does not say what was searched" if first else "a second header"
+            stored.say(reason, advice, line)
+    if not found and not stored.problems:
+        stored.say("it is empty", advice)
+    if found and not isinstance(found[-1][1], bisection.Halt):
+        stored.say(
+            "it has no end: the search was killed, or goes on", "mlx-velocity bisect goes on", note=True
+        )
+
+
 def _profile(stored: Stored) -> None:
     advice = "remove it, and profile again"
     found = list(_records(stored, profiles.parse, advice))
@@ -295,6 +316,7 @@ def _regressions(stored: Stored) -> None:
 
 CHECKS: dict[str, Callable[[Stored], None]] = {
     "benchmarks": _benchmarks,
+    "bisection": _bisection,
     "comparison": _comparison,
     "configuration": _configuration,
     "eras": _eras,
