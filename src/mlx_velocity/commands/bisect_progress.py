@@ -62,10 +62,11 @@ class BisectProgress:
         if (
             self._quiet
             or self._console.is_terminal
-            or (doing == self._said and now - self._said_at < EVERY_S)
+            or (doing in self._said and now - self._said_at < EVERY_S)
         ):
             return
-        self._said_at, self._said = now, doing
+        self._said_at = now
+        self._said.add(doing)
         likely = ""
         if belief and chances:
             number, chance = max(belief.by_commit.items(), key=lambda item: item[1])
