@@ -36,7 +36,7 @@ def hostile_site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     hostile.write(folder)
     made.built(tracks.load(folder / "asv.conf.json"))
     with made.serving(folder) as address:
-        yield f"{address}made-up/asv/"
+        yield address
 
 
 DRAWN = """
