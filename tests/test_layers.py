@@ -98,8 +98,6 @@ LAYERS = {
                 "traffic",
                 "trend",
                 "verdict",
-                "weights",
-                "windows",
             }
         ),
         frozenset({"words", "maths"}),
@@ -184,19 +182,12 @@ LAYERS = {
             {
                 "changes",
                 "chronicle",
-                "coverage",
-                "indexed_series",
-                "launch_columns",
-                "model_table",
                 "reporting",
                 "shares",
-                "snapshots",
                 "stored_series",
             }
         ),
         frozenset({"words", "maths", "edges", "views"}),
-        # The index hands out columns of numbers.
-        frozenset({"numpy"}),
         never=OUTSIDE | {"print", "open", "input"},
     ),
     # What a machine does while something runs; it measures nothing and judges nothing.
@@ -224,10 +215,9 @@ LAYERS = {
     "commands": Layer(
         frozenset({"commands.*", "site.*"}),
         frozenset({"words", "maths", "edges", "comparing", "views", "monitor", "report", "commands"}),
-        frozenset({"asv", "asv_tachyon", "filelock", "jinja2", "markupsafe", "numpy", "rich"}),
-        # What is measured across frameworks is one table, for the command and for its workers; and what a model
-        # is, and how our prefill is cut, is known where it is measured.
-        also=frozenset({"frameworks.tasks", "probe.models", "probe.workloads"}),
+        frozenset({"asv", "asv_tachyon", "filelock", "numpy", "rich"}),
+        # What is measured across frameworks is one table, for the command and for its workers.
+        also=frozenset({"frameworks.tasks"}),
         # A timeline's page holds its library; nothing else loads 5 MB.
         inside=frozenset({"plotly"}),
     ),

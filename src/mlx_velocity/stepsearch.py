@@ -157,9 +157,7 @@ def _gap(fitted: Fit, places: list[int], number: int) -> tuple[list[int], int, i
 
 def _likeliest(gained: Numbers) -> int:
     """The place in the middle of where a step is likeliest: a lonely peak counts less than a hill."""
-    # With fewer places than NEARBY has, "same" would give as many as that.
-    reach = len(NEARBY) // 2
-    chances = np.convolve(np.exp(gained - gained.max()), NEARBY)[reach : reach + len(gained)]
+    chances = np.convolve(np.exp(gained - gained.max()), NEARBY)[2:-2]
     return int(np.where(np.isfinite(gained), chances, -1.0).argmax())
 
 
