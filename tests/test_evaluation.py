@@ -20,6 +20,7 @@ PRINTED = {
     "speed_vs_asv": ("mlx-velocity", "asv takes", "inside samples", "not judged in quick mode"),
     "agree_with_mlx_lm": ("prefill", "decode", "ratio", "not judged in quick mode"),
     "bench_agrees": ("prefill", "decode", "ratio", "not judged in quick mode"),
+    "bisection": ("binary search", "right commit in at least"),
     "changepoints": ("Flat series flagged", "F1, a step of 3%", "control", "not judged in quick mode"),
     "monitor_cost": ("of a core", "milliseconds a reading", "not judged in quick mode"),
     "lay_over_cost": ("a new commit", "once more", "not judged in quick mode"),
@@ -137,6 +138,14 @@ def test_bench_agrees_says_what_failed(tmp_path: Path) -> None:
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 4
     assert "no config.json" in done.stderr
+
+
+def test_bisection_searches_in_every_kind_of_noise(tmp_path: Path) -> None:
+    """A quick run has every kind of search, and compares itself with a binary search."""
+    report = quick("bisection", tmp_path)
+    assert report["commits"] == 128
+    assert report["rows"]
+    assert report["beside"]
 
 
 def test_ab_error_rates_fills_its_tables(tmp_path: Path) -> None:

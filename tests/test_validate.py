@@ -24,6 +24,7 @@ from jsonschema import Draft202012Validator
 import mlx_velocity
 from mlx_velocity import __main__ as entry
 from mlx_velocity import (
+    bisections,
     cases,
     cli,
     comparison,
@@ -442,7 +443,8 @@ def test_what_was_set_aside_is_passed_over(copy: Copy) -> None:
 
 NAMES = [
     "machine.json", "benchmarks.json", "releases.json", "eras.json", "asv.conf.json", "c0ffee00-env.json",
-    f"c0ffee00-env{readings.SUFFIX}", f"a{comparisons.SUFFIX}", f"a{profiles.SUFFIX}", "regressions.jsonl", "notes.txt",
+    f"c0ffee00-env{readings.SUFFIX}", f"a{comparisons.SUFFIX}", f"a{profiles.SUFFIX}", f"a{bisections.SUFFIX}",
+    "regressions.jsonl", "notes.txt",
 ]  # fmt: skip
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
