@@ -162,6 +162,17 @@ def test_a_process_with_many_cores_stands_in_no_queue() -> None:
     assert quality.of_pair({**QUEUE, "others_busy_cores": 0.2}, CONTROL, CONTROL) == ""
 
 
+def test_a_process_with_its_core_to_itself_stands_in_no_queue() -> None:
+    """What others compute on other cores of a large machine makes no queue; on the same core it does, however little."""
+    waits = {**QUEUE, "own_busy_cores": 0.85, "others_busy_cores": 13.0}
+    assert quality.of_pair({**waits, "others_on_core": 0.05}, CONTROL, CONTROL) == ""
+    assert "same core" in quality.of_pair({**waits, "others_on_core": 0.3}, CONTROL, CONTROL)
+    assert "same core" in quality.of_pair(
+        {**waits, "others_busy_cores": 0.3, "others_on_core": 0.3}, CONTROL, CONTROL
+    )
+    assert quality.worst([{**waits, "others_on_core": 0.3}])["others_on_core"] == 0.3
+
+
 def test_worst_of_several_turns() -> None:
     """Growth adds up, states count at their worst, and the cores are those of the turn that waited."""
     looks = [

@@ -268,6 +268,21 @@ def test_no_queue_on_a_mac(monkeypatch: pytest.MonkeyPatch) -> None:
     assert quality.of_pair(quality.worst([found]), {}, {}) == ""
 
 
+def test_what_others_compute_on_the_one_core_that_is_allowed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A process that may use one core tells what others computed on that core apart from the rest of the machine."""
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: {1}, raising=False)
+    before = sensors.read()
+    grown = {"monotonic_s": 1.0, "own_s": 0.75, "core_busy_s": 0.875, "busy_s": 1.875}
+    found = sensors.between(before, {**before, **{key: before[key] + more for key, more in grown.items()}})
+    assert (found["own_busy_cores"], found["others_on_core"], found["others_busy_cores"]) == (
+        0.75,
+        0.125,
+        1.125,
+    )
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: {0, 1}, raising=False)
+    assert "others_on_core" not in sensors.between(before, sensors.read())
+
+
 def test_own_time_is_exact() -> None:
     """Work of less than a tick of the system's clock counts as our own."""
     before = sensors.read()

@@ -18,6 +18,9 @@ FIT_CORES = 0.9
 """A CPU series computes on one core without waiting: with less of it, it stood in a queue."""
 BUSY_CORES = 0.5
 """What others must compute meanwhile, so that a benchmark that sleeps is not taken for a disturbed one."""
+BUSY_ON_CORE = 0.15
+"""What others must compute on the very core that a process may use; ticks of 10 ms hide less."""
+OF_A_TURN = ("own_busy_cores", "others_busy_cores", "others_on_core")
 BUSY_SHARE = 0.6
 """With most of the cores busy, clocks, caches and memory are no longer ours; one of two is not most."""
 SWAP_GROWTH_BYTES = 64 << 20
@@ -71,7 +74,12 @@ def in_queue(sensors: Look) -> bool:
     if own is None or others is None or sensors.get("allowed_cores", 1) != 1:
         # With several cores, or a GPU to wait for, less than a core's worth of time is no queue.
         return False
-    return float(own) < FIT_CORES and float(others) > BUSY_CORES
+    if float(own) >= FIT_CORES:
+        return False
+    # Of many cores some are always busy; what counts is the one that was waited for, where the system tells.
+    if "others_on_core" in sensors:
+        return float(sensors["others_on_core"]) > BUSY_ON_CORE
+    return float(others) > BUSY_CORES
 
 
 def worst(looks: Sequence[Look]) -> Look:
@@ -95,7 +103,7 @@ def worst(looks: Sequence[Look]) -> Look:
     # Own and others' time belong together: of one turn, not the least of one and the most of another.
     waiting = sorted(looks, key=lambda look: (not in_queue(look), look.get("own_busy_cores", 1.0)))
     turn = waiting[len(waiting) // 4]
-    return {**merged, **{key: turn[key] for key in ("own_busy_cores", "others_busy_cores") if key in turn}}
+    return {**merged, **{key: turn[key] for key in OF_A_TURN if key in turn}}
 
 
 def usual(controls: Iterable[dict[str, float]]) -> dict[str, float]:

@@ -66,7 +66,9 @@ def read(root: str = "/") -> dict[str, Any]:
     if joules is not None:
         reading["energy_j"] = joules
     times = psutil.cpu_times()
-    reading["busy_s"] = sum(times) - times.idle - getattr(times, "iowait", 0.0)
+    reading["busy_s"] = _busy_s(times)
+    if len(allowed) == 1 and (core := next(iter(allowed))) < len(cores := psutil.cpu_times(percpu=True)):
+        reading["core_busy_s"] = _busy_s(cores[core])
     # Of the whole machine there are only ticks of 10 ms; our own time is known exactly.
     children = resource.getrusage(resource.RUSAGE_CHILDREN)
     reading["own_s"] = time.process_time() + children.ru_utime + children.ru_stime
@@ -87,7 +89,15 @@ def between(before: dict[str, Any], after: dict[str, Any]) -> dict[str, Any]:
         own = after["own_s"] - before["own_s"]
         summary["own_busy_cores"] = round(own / elapsed, 3)
         summary["others_busy_cores"] = round(max(0.0, busy - own) / elapsed, 3)
+        if "core_busy_s" in before and "core_busy_s" in after:
+            here = after["core_busy_s"] - before["core_busy_s"]
+            summary["others_on_core"] = round(max(0.0, here - own) / elapsed, 3)
     return summary
+
+
+def _busy_s(times: Any) -> float:
+    """Seconds since the start in which a core, or all of them together, computed."""
+    return float(sum(times) - times.idle - getattr(times, "iowait", 0.0))
 
 
 def pin(cores: list[int]) -> list[int]:

@@ -13,8 +13,8 @@ from mlx_velocity import readings, records
 from mlx_velocity.store.columns import Columns, Keys, encodable, number
 
 SENSORS = (
-    "allowed_cores", "own_busy_cores", "others_busy_cores", "elapsed_s", "memory_stall_s", "swap_growth_bytes",
-    "cpu_throttles", "temperature_c", "load_1m", "energy_j",
+    "allowed_cores", "own_busy_cores", "others_busy_cores", "others_on_core", "elapsed_s", "memory_stall_s",
+    "swap_growth_bytes", "cpu_throttles", "temperature_c", "load_1m", "energy_j",
 )  # fmt: skip
 """What quality.py and the pages ask of the sensors beside a measurement."""
 BROKEN_LINE = (ValueError, TypeError, KeyError, AttributeError, RecursionError, OverflowError)
