@@ -190,10 +190,12 @@ def simulated(options: argparse.Namespace) -> Row:
             for told in (False, True):
                 found = smallest(asked, told, fixed_runs, seed)
                 found["share"] = row["pairs"] / found["pairs"]
+                found["share_named"] = (row["pairs"] - row["confirm"]) / found["pairs"]
                 key = f"{name}, against {asked:.1%} right, {'told the size' if told else 'not told'}"
                 beside[key] = found
                 print(f"{key}: binary search with n = {found['n']} takes {found['pairs']} pairs "
-                      f"({found['right']:.1%} right); bisect {found['share']:.0%} of that", flush=True)  # fmt: skip
+                      f"({found['right']:.1%} right); bisect {found['share']:.0%} of that, "
+                      f"{found['share_named']:.0%} before it confirms", flush=True)  # fmt: skip
     if "3 % step" in rows:
         row = rows["3 % step"]
         same = f"3 % step, against {max(RIGHT_GOAL, min(row['right'], 0.999)):.1%} right, not told"
@@ -240,7 +242,7 @@ def searched(truth: Truth, noise: Noise, terms: Terms, draw: Generator) -> Row:
     confirm = 0
     while not isinstance(step := search.decide(COMMITS, taken, truth.unusable, terms), Answer):
         slower = math.exp(truth.levels[step.high] - truth.levels[step.low])
-        for _ in range(step.times):
+        for _ in range(min(step.times, terms.most_pairs - len(taken))):
             base, head = next(turns)
             taken.append(Taken(step.low, step.high, Pair(base, tuple(turn * slower for turn in head))))
             confirm += step.purpose == "confirm"

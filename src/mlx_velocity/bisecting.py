@@ -174,7 +174,7 @@ def carry_out(
     start = len(state.measured)
     with Control(control, start_worker, clock) as fixed:
         while not isinstance(step := state.decide(terms), Answer):
-            for _ in range(step.times):
+            for _ in range(min(step.times, terms.most_pairs - len(state.pairs))):
                 if seconds is not None and clock() - began >= seconds:
                     return Stopped(step, "the time was used up")
                 if len(state.measured) > start and state.disturbed_in_a_row >= PATIENCE:
