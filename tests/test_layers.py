@@ -215,7 +215,7 @@ LAYERS = {
     "commands": Layer(
         frozenset({"commands.*", "site.*"}),
         frozenset({"words", "maths", "edges", "comparing", "views", "monitor", "report", "commands"}),
-        frozenset({"asv", "asv_tachyon", "filelock", "numpy", "rich"}),
+        frozenset({"asv", "asv_tachyon", "filelock", "numba", "numpy", "rich"}),
         # What is measured across frameworks is one table, for the command and for its workers.
         also=frozenset({"frameworks.tasks"}),
         # A timeline's page holds its library; nothing else loads 5 MB.

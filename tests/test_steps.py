@@ -5,9 +5,11 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from asv import step_detect
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
-from mlx_velocity.site import steps
-from mlx_velocity.site.ranges import Floats, Ranges
+from mlx_velocity.site import potts, steps
+from mlx_velocity.site.steps import Floats
 
 Series = tuple[Floats, Floats]
 KINDS = ("noise", "steps", "outliers", "rounded", "two levels", "bytes", "drift", "constant")
@@ -42,31 +44,54 @@ def series(kind: str, size: int, seed: int) -> Series:
     return values, weights
 
 
-def by_asv(one: Series) -> list[steps.Step]:
-    found: list[steps.Step] = step_detect.detect_steps(*map(steps._listed, one))
-    return found
+def compiled(batch: list[Series]) -> list[list[steps.Step]]:
+    return [steps.compiled(*one) for one in batch]
+
+
+def by_asv(batch: list[Series]) -> list[list[steps.Step]]:
+    return [steps.by_asv(*one) for one in batch]
 
 
 @pytest.mark.parametrize("seed", [0, 1, 2])
-@pytest.mark.parametrize("size", [64, 65, 150, 600])
-def test_a_batch_has_asvs_steps(seed: int, size: int) -> None:
+@pytest.mark.parametrize("size", [20, 21, 65, 150, 600])
+def test_compiled_loops_find_asvs_steps(seed: int, size: int) -> None:
     """Of every kind of noise, with weights, without, and with some, exactly asv's steps come out."""
-    batch = [series(kind, size, seed) for kind in KINDS for _ in range(2)]
-    assert steps.detect(batch) == [by_asv(one) for one in batch]
+    batch = [series(kind, size, seed) for kind in KINDS]
+    assert compiled(batch) == by_asv(batch)
 
 
 def test_long_series_have_asvs_steps() -> None:
-    """The same of series in which ranges are long enough for sums in blocks."""
+    """The same of series with ranges of thousands of points, whose medians are found by a tree of sums."""
     batch = [series(kind, 2600, 5) for kind in KINDS]
-    assert steps.detect(batch) == [by_asv(one) for one in batch]
+    assert compiled(batch) == by_asv(batch)
 
 
-def test_series_of_all_lengths_may_be_mixed() -> None:
-    """Short ones, empty ones and long ones in one call get their own steps each."""
-    sizes = (0, 1, 2, 3, 20, 63, 64, 70, 90, 200, 201, 202, 203, 204, 300)
-    batch = [series("steps", size, size) for size in sizes]
-    assert steps.detect(batch) == [by_asv(one) for one in batch]
-    assert steps.detect([]) == []
+def test_series_of_all_lengths_have_asvs_steps() -> None:
+    """Empty ones, single points and short ones too."""
+    batch = [series("steps", size, size) for size in (0, 1, 2, 3, 20, 63, 64, 200, 203, 300)]
+    assert compiled(batch) == by_asv(batch)
+
+
+@given(st.lists(st.tuples(st.integers(-3, 3), st.integers(1, 4)), max_size=70), st.integers(0, 9))
+@settings(max_examples=150, deadline=None)
+def test_numbers_that_are_often_equal_have_asvs_steps(points: list[tuple[int, int]], missing: int) -> None:
+    """Ties between values, weights and costs are decided as in asv."""
+    values, weights = np.array(points, float).reshape(-1, 2).T
+    values[::10][:missing] = np.nan
+    assert compiled([(values, weights)]) == by_asv([(values, weights)])
+
+
+def test_few_points_are_left_to_asv(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A small history does not wait for compiled loops to be loaded; a large one uses them, and both say the same."""
+    used: list[int] = []
+    loops = steps.compiled
+    monkeypatch.setattr(steps, "compiled", lambda *one: used.append(len(one[0])) or loops(*one))
+    batch = [series("steps", 300, 1), series("noise", 200, 2)]
+    assert steps.detect(batch) == by_asv(batch)
+    assert used == []
+    monkeypatch.setattr(steps, "WORTH_IT", 500)
+    assert steps.detect(batch) == by_asv(batch)
+    assert used == [300, 200]
 
 
 @pytest.mark.parametrize("what", ["weight of zero", "negative", "huge", "all missing"])
@@ -82,22 +107,19 @@ def test_strange_numbers_have_asvs_steps(what: str) -> None:
         values *= 1e300
     else:
         values[:] = np.nan
-    assert steps.detect(batch) == [by_asv(one) for one in batch]
+    assert compiled(batch) == by_asv(batch)
 
 
-def test_ranges_have_the_extensions_medians() -> None:
-    """A range's median and distance are those of asv's extension: of short ranges, long ones, windows and splits."""
-    for seed in (0, 1, 2):
-        values, weights = series("rounded", 900, seed)
-        known = ~np.isnan(values)
-        y, w = values[known], np.where(np.isnan(weights[known]), 1.0, weights[known] / 1e6)
-        ranges, theirs = Ranges(y, w), step_detect.get_mu_dist(y.tolist(), w.tolist())
-        table = ranges.windows()
-        for left, right in [(0, 5), (3, 400), (0, len(y) - 1), (100, 320), (7, 7)]:
-            assert ranges.mu(left, right) == theirs.mu(left, right)
-            assert ranges.dist(left, right) == theirs.dist(left, right)
-        for right in range(25, 60):
-            assert table[right].tolist() == [theirs.dist(right - 19 + place, right) for place in range(20)]
-        ends = np.arange(41, 80)
-        split = ranges.many(40, 700, ends)
-        assert split.tolist() == [theirs.dist(40, end - 1) + theirs.dist(end, 700) for end in ends.tolist()]
+@pytest.mark.parametrize("seed", [0, 1, 2])
+def test_ranges_have_the_extensions_medians(seed: int) -> None:
+    """A range's median and distance are those of asv's extension, in whatever order ranges are asked for."""
+    values, weights = series("rounded", 900, seed)
+    known = ~np.isnan(values)
+    y, w = values[known], np.where(np.isnan(weights[known]), 1.0, weights[known] / 1e6)
+    points, theirs = potts.points(y, w), step_detect.get_mu_dist(y.tolist(), w.tolist())
+    random = np.random.default_rng(seed)
+    places = np.sort(random.integers(0, len(y) + 1, (400, 2)), axis=1).tolist()
+    for side, (left, end) in enumerate([(0, 5), (3, 400), (0, len(y)), (7, 8), *places]):
+        if left < end:
+            assert potts.median(points, side % 2, left, end) == theirs.mu(left, end - 1)
+            assert potts.distance(points, side % 2, left, end) == theirs.dist(left, end - 1)

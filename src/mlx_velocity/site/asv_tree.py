@@ -37,8 +37,8 @@ from mlx_velocity.store.index import StoreIndex
 from mlx_velocity.store.reading import usable_cores
 from mlx_velocity.tracks import Track
 
-SERIES_AT_ONCE = 64
-"""What a process is given: as many as the step detection fits in step."""
+SERIES_AT_ONCE = 32
+"""What a process is given at once: enough that the compiled loops are worth loading, few enough to share out evenly."""
 ALONE = 20_000
 """Points that are fitted here: starting other processes takes longer."""
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
