@@ -14,6 +14,7 @@ import git
 import hypothesis
 import psutil
 import pytest
+from fixtures_browser import browser, chromium  # noqa: F401 (fixtures of every test in a browser)
 from hypothesis.configuration import set_hypothesis_home_dir
 
 from mlx_velocity import environments, records, results, scheduler, tracks

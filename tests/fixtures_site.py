@@ -45,6 +45,7 @@ BENCHMARKS: list[dict[str, Any]] = [
         "name": "prefill.Prefill.time_prefill",
         "params": [["'tiny-float32'", "'tiny-4bit'"], ["32", "128"]],
         "param_names": ["model", "tokens"],
+        "tokens_from": "tokens",
         "version": "1",
         "unit": "seconds",
         "type": "time",

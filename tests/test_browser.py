@@ -2,194 +2,19 @@
 
 from __future__ import annotations
 
-import fcntl
-import json
-import os
-import select
-import shutil
-import signal
-import subprocess
-import sys
-import time
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import Any
 
 import fixtures_hostile as hostile
 import fixtures_site as made
 import pytest
+from fixtures_browser import Browser
 
 from mlx_velocity import tracks
 
 pytestmark = pytest.mark.browser
 
-PATIENCE_S = 60.0
 BENCH = "prefill.Prefill.time_prefill"
-FLAGS = [
-    "--headless",
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-quic",
-    "--disable-sync",
-    "--no-first-run",
-    # The network is closed: no name but this machine's has an address, and the proxy is a port where nobody listens.
-    "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1",
-    "--proxy-server=127.0.0.1:1",
-    "--proxy-bypass-list=127.0.0.1",
-    "--window-size=1400,3000",
-    "--remote-debugging-pipe",
-]
-# Chromium reads commands from descriptor 3 and answers on 4.
-LAUNCH = "import os, sys; r, w = int(sys.argv[1]), int(sys.argv[2]); os.dup2(r, 3); os.dup2(w, 4); os.execv(sys.argv[3], sys.argv[3:])"
-
-
-def high(descriptor: int) -> int:
-    """The same file under a number that is in nobody's way."""
-    moved = fcntl.fcntl(descriptor, fcntl.F_DUPFD_CLOEXEC, 20)
-    os.close(descriptor)
-    return moved
-
-
-class Refused(Exception):
-    """Chromium could not do what it was asked to."""
-
-
-class Browser:
-    """Chromium with one page, driven through its debugging pipe."""
-
-    def __init__(self, chromium: str, profile: Path) -> None:
-        self.events: list[dict[str, Any]] = []
-        self._count = 0
-        self._buffer = b""
-        reads, self._commands, self._answers, writes = (high(end) for end in (*os.pipe(), *os.pipe()))
-        self._log = (profile.parent / "chromium.log").open("w+b")
-        self.process = subprocess.Popen(
-            [sys.executable, "-c", LAUNCH, str(reads), str(writes), chromium, *FLAGS, f"--user-data-dir={profile}"],
-            pass_fds=(reads, writes), stdin=subprocess.DEVNULL, stdout=self._log, stderr=self._log,
-            start_new_session=True, env={**os.environ, "HOME": str(profile.parent)},
-        )  # fmt: skip
-        os.close(reads)
-        os.close(writes)
-        target = self.command("Target.createTarget", url="about:blank")["targetId"]
-        self.session = self.command("Target.attachToTarget", targetId=target, flatten=True)["sessionId"]
-        for domain in ("Page", "Runtime", "Network"):
-            self.command(f"{domain}.enable")
-
-    def command(self, method: str, **parameters: Any) -> dict[str, Any]:
-        """The result of a DevTools command; events that come meanwhile are kept."""
-        self._count += 1
-        message: dict[str, Any] = {"id": self._count, "method": method, "params": parameters}
-        if hasattr(self, "session"):
-            message["sessionId"] = self.session
-        os.write(self._commands, json.dumps(message).encode() + b"\0")
-        until = time.monotonic() + PATIENCE_S
-        while True:
-            answer = self._next(until)
-            if answer.get("id") == self._count:
-                if "error" in answer:
-                    raise Refused(f"{method}: {answer['error']}")
-                result: dict[str, Any] = answer["result"]
-                return result
-            self.events.append(answer)
-
-    def _next(self, until: float) -> dict[str, Any]:
-        while b"\0" not in self._buffer:
-            ready, _, _ = select.select([self._answers], [], [], max(0.0, until - time.monotonic()))
-            chunk = os.read(self._answers, 1 << 16) if ready else b""
-            assert chunk, f"Chromium says nothing:\n{self._said()}"
-            self._buffer += chunk
-        line, _, self._buffer = self._buffer.partition(b"\0")
-        answer: dict[str, Any] = json.loads(line)
-        return answer
-
-    def _said(self) -> str:
-        self._log.seek(0)
-        return self._log.read()[-2000:].decode("utf-8", "replace")
-
-    def open(self, address: str) -> None:
-        """Go to a page, and forget what the one before it did."""
-        # An address that differs by its fragment alone would not be loaded again.
-        self.command("Page.navigate", url="about:blank")
-        self.until("location.href", lambda here: here == "about:blank")
-        self.events.clear()
-        assert "errorText" not in self.command("Page.navigate", url=address)
-
-    def value(self, expression: str) -> Any:
-        """What a JavaScript expression is on the page."""
-        result = self.command(
-            "Runtime.evaluate", expression=expression, returnByValue=True, awaitPromise=True
-        )
-        assert "exceptionDetails" not in result, result["exceptionDetails"]
-        return result["result"].get("value")
-
-    def until(self, expression: str, fine: Callable[[Any], bool] = bool) -> Any:
-        """The value of an expression once it is as wanted. A page that is still being built has no value."""
-        end = time.monotonic() + PATIENCE_S
-        tolerant = f"(() => {{ try {{ return ({expression}); }} catch {{ return null; }} }})()"
-        while (found := self._now(tolerant)) is None or not fine(found):
-            assert time.monotonic() < end, f"{expression} is {found!r}; the page says: {self.text()[:2000]}"
-            time.sleep(0.05)
-        return found
-
-    def _now(self, expression: str) -> Any:
-        """The value of an expression; None between two pages."""
-        try:
-            return self.value(expression)
-        except Refused:
-            return None
-
-    def text(self) -> str:
-        """What a reader sees."""
-        return str(self.value("document.body ? document.body.innerText : ''"))
-
-    def requests(self) -> list[str]:
-        """Every address that the page asked for."""
-        return [
-            event["params"]["request"]["url"]
-            for event in self.events
-            if event.get("method") == "Network.requestWillBeSent"
-        ]
-
-    def failures(self) -> list[str]:
-        """What the page's scripts threw and nobody caught."""
-        return [
-            json.dumps(event["params"])[:500]
-            for event in self.events
-            if event.get("method") == "Runtime.exceptionThrown"
-        ]
-
-    def close(self) -> None:
-        """End the browser and all its processes."""
-        os.killpg(self.process.pid, signal.SIGKILL)
-        self.process.wait()
-        os.close(self._commands)
-        os.close(self._answers)
-        self._log.close()
-
-
-@pytest.fixture(scope="module")
-def chromium() -> str:
-    """Chromium; CI must have it, elsewhere these tests are skipped without."""
-    found = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-    if found is None:
-        if os.environ.get("CI"):
-            pytest.fail("there is no Chromium, and CI must test the site in one: see .ci/run")
-        pytest.skip("there is no Chromium here: the site is not tested in a browser")
-    return found
-
-
-@pytest.fixture(scope="module")
-def browser(chromium: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
-    """A browser without a past."""
-    made_here = Browser(chromium, tmp_path_factory.mktemp("browser") / "profile")
-    try:
-        yield made_here
-    finally:
-        made_here.close()
-
-
 MARKUP = "<img src=x onerror=window.hacked=1>"
 
 
@@ -247,6 +72,9 @@ def test_the_network_is_closed(browser: Browser, site: str) -> None:
     # Not from a page of the site: their policies let nobody else be asked anyway.
     browser.open(f"{site}index.json")
     assert browser.value("fetch('index.json').then(answer => answer.status)") == 200
+    # The site's own policy would forbid the attempt before it is one.
+    browser.open("data:text/html,<p>a page without a policy")
+    browser.until("document.body.innerText")
     for address in ("https://cdn.jsdelivr.net/", "http://example.com/", "http://192.0.2.1/"):
         attempt = f"fetch('{address}', {{mode: 'no-cors'}}).then(() => 'reached', error => error.name)"
         assert browser.value(attempt) == "TypeError"

@@ -98,6 +98,8 @@ LAYERS = {
                 "traffic",
                 "trend",
                 "verdict",
+                "weights",
+                "windows",
             }
         ),
         frozenset({"words", "maths"}),
@@ -182,12 +184,19 @@ LAYERS = {
             {
                 "changes",
                 "chronicle",
+                "coverage",
+                "indexed_series",
+                "launch_columns",
+                "model_table",
                 "reporting",
                 "shares",
+                "snapshots",
                 "stored_series",
             }
         ),
         frozenset({"words", "maths", "edges", "views"}),
+        # The index hands out columns of numbers.
+        frozenset({"numpy"}),
         never=OUTSIDE | {"print", "open", "input"},
     ),
     # What a machine does while something runs; it measures nothing and judges nothing.
@@ -215,9 +224,10 @@ LAYERS = {
     "commands": Layer(
         frozenset({"commands.*", "site.*"}),
         frozenset({"words", "maths", "edges", "comparing", "views", "monitor", "report", "commands"}),
-        frozenset({"asv", "asv_tachyon", "filelock", "numba", "numpy", "rich"}),
-        # What is measured across frameworks is one table, for the command and for its workers.
-        also=frozenset({"frameworks.tasks"}),
+        frozenset({"asv", "asv_tachyon", "filelock", "jinja2", "markupsafe", "numba", "numpy", "rich"}),
+        # What is measured across frameworks is one table, for the command and for its workers; and what a model
+        # is, and how our prefill is cut, is known where it is measured.
+        also=frozenset({"frameworks.tasks", "probe.models", "probe.workloads"}),
         # A timeline's page holds its library; nothing else loads 5 MB.
         inside=frozenset({"plotly"}),
     ),

@@ -3,90 +3,61 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
 from itertools import pairwise
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import t as student
 
-from mlx_velocity import anchor, correlated, exact, stats, stepsearch
-from mlx_velocity.series import ChangePoint, Found, Point, Segment, Series
-from mlx_velocity.stepsearch import Window
+from mlx_velocity import anchor, correlated, exact, stats, weights, windows
+from mlx_velocity.series import ChangePoint, Found, Segment, Series
+from mlx_velocity.windows import DEFAULT, Memory, View
+from mlx_velocity.windows import Rule as Rule
 
 Numbers = NDArray[np.float64]
-
+Each = Callable[[Callable[[Any], Any], Iterable[Any]], Iterable[Any]]
+"""As map: one answer for each, in their order."""
 WINDOW = 200
 """Points that are looked at together. Longer series are seen in windows that overlap by half."""
-UNEQUAL = 1.3
-"""Largest over smallest standard error of points from which they are weighed."""
-
-
-@dataclass(frozen=True)
-class Rule:
-    """When a step is called a change point."""
-
-    error_rate: float = 0.01
-    """Share of false ones among those called, over all series of a machine."""
-    smallest: float = 0.005
-    """Steps of a time that are smaller than this share are not called; of a count, any step is."""
-    confidence: float = 0.95
-    """Of the intervals of ratios, levels and places."""
-    confirming: int = 3
-    """Points of a new level that confirm it."""
-
-
-@dataclass
-class _View:
-    """A window of a series: its points, the steps found in it, and which of them are its own to report."""
-
-    indexes: list[int]
-    """Where its points stand in the series."""
-    window: Window
-    own: tuple[int, int]
-    """It reports what begins at the points from here to there; its neighbours see the rest better."""
-    newest: bool
-    """Whether it ends with the newest point."""
-    windows: int
-    """How many there are in the series."""
-    places: list[int] = field(default_factory=list)
-    chances: list[float] = field(default_factory=list)
-    alone: stepsearch.Alone | None = None
-
-    def start(self, place: int) -> int:
-        """The index in the series of the first kept point behind a place."""
-        return self.indexes[int(self.window.kept[place + 1])]
-
-    def owns(self, index: int) -> bool:
-        """Whether a change at that index is this window's to report."""
-        return self.own[0] <= index < self.own[1]
 
 
 @dataclass(frozen=True)
 class _Block:
     """The usable points between two borders."""
 
-    views: list[_View]
+    views: list[View]
     anchored: float
 
 
-def find(series: Series, rule: Rule = Rule()) -> Found:
+def find(series: Series, rule: Rule = DEFAULT) -> Found:
     """The change points of one series, and the levels between them."""
     return find_many([series], rule)[0]
 
 
-def find_many(many: Sequence[Series], rule: Rule = Rule()) -> list[Found]:
+def find_many(
+    many: Sequence[Series], rule: Rule = DEFAULT, memory: Memory | None = None, each: Each = map
+) -> list[Found]:
     """The change points of all series of one machine, in the order given.
 
     Of those called, a share of `rule.error_rate` is expected to be false (Benjamini and Hochberg 1995, over the
-    chances that each series by itself gives its steps).
+    chances that each series by itself gives its steps). What `memory` holds of a window is not searched for again,
+    and afterwards it holds the windows of these series alone. `each` may be the map of a pool.
     """
     blocks = {number: _blocks(series) for number, series in enumerate(many) if not exact.is_exact(series)}
     views = [view for found in blocks.values() for block in found for view in block.views]
-    # Windows of the same size share what is computed of the noise.
-    for view in sorted(views, key=lambda view: len(view.window.kept)):
-        _search(view, rule)
+    memory = {} if memory is None else memory
+    digests = [view.digest(rule) for view in views]
+    new = {digest: view for digest, view in zip(digests, views, strict=True) if digest not in memory}
+    wanted = [(view.logs, view.weights, view.windows, rule) for view in new.values()]
+    known = dict(zip(new, each(windows.searched, wanted), strict=True))
+    for digest, view in zip(digests, views, strict=True):
+        known.setdefault(digest, memory.get(digest, {}))
+        view.take(known[digest])
+    memory.clear()
+    memory.update(known)
     _control([[view for block in found for view in block.views] for found in blocks.values()], rule)
     return [
         _found(series, blocks[number], rule) if number in blocks else exact.found(series)
@@ -100,7 +71,8 @@ def _blocks(series: Series) -> list[_Block]:
     parts = [[index for index in usable if start <= index < end] for start, end in pairwise(edges)]
     parts = [part for part in parts if part]
     cuts = [_cut(len(part)) for part in parts]
-    count = sum(len(cut) for cut in cuts)
+    # In powers of two: a window that was searched need not be searched again with each further one.
+    count = 1 << max(0, sum(len(cut) for cut in cuts) - 1).bit_length()
     blocks = []
     for part, cut in zip(parts, cuts, strict=True):
         points = [series.points[index] for index in part]
@@ -109,12 +81,13 @@ def _blocks(series: Series) -> list[_Block]:
         share = anchor.share(logs, readings)
         if share:
             logs = logs - share * anchor.cleaned(readings)
-        weights = _weights(points, logs)
         views = []
         for start, end, first, last in cut:
-            window = stepsearch.window(logs[start:end], None if weights is None else weights[start:end])
+            # Of the window alone: what is measured later changes nothing in it.
+            weighed = weights.of(points[start:end], logs[start:end])
             own = (part[first], part[last - 1] + 1)
-            views.append(_View(part[start:end], window, own, part[end - 1] == usable[-1], count))
+            newest = part[end - 1] == usable[-1]
+            views.append(View(part[start:end], logs[start:end], weighed, own, newest, count))
         blocks.append(_Block(views, share))
     return blocks
 
@@ -141,30 +114,9 @@ def _cut(size: int) -> list[tuple[int, int, int, int]]:
     ]
 
 
-def _search(view: _View, rule: Rule) -> None:
-    window = view.window
-    if window.fitted is None:
-        return
-    view.places = stepsearch.search(window, rule.error_rate / view.windows)
-    while view.places:
-        sizes = [
-            abs(math.expm1(min(700.0, stepsearch.effect(window.fitted, view.places, number).value)))
-            for number in range(len(view.places))
-        ]
-        least = int(np.argmin(sizes))
-        if sizes[least] >= rule.smallest:
-            break
-        del view.places[least]
-    view.chances = [min(1.0, p * view.windows) for p in stepsearch.chances(window.fitted, view.places)]
-    if view.newest:
-        alone = stepsearch.alone(window, view.places)
-        if alone and abs(math.expm1(min(700.0, alone.log_ratio))) >= rule.smallest:
-            view.alone = alone
-
-
-def _control(series: Sequence[Sequence[_View]], rule: Rule) -> None:
+def _control(series: Sequence[Sequence[View]], rule: Rule) -> None:
     """Keep the steps that hold over all series; their chances then count all series."""
-    entries: list[tuple[_View, int | None]] = []  # None stands for newest points alone
+    entries: list[tuple[View, int | None]] = []  # None stands for newest points alone
     chances: list[float] = []
     families = 0
     for views in series:
@@ -215,27 +167,23 @@ def _is_same(one: ChangePoint, other: ChangePoint) -> bool:
     return (one.ratio > 1) == (other.ratio > 1)
 
 
-def _changes(view: _View, rule: Rule) -> list[ChangePoint]:
-    fitted, kept = view.window.fitted, view.window.kept
-    if fitted is None:
-        return []
+def _changes(view: View, rule: Rule) -> list[ChangePoint]:
     found = []
-    for number, place in enumerate(view.places):
-        if not view.owns(view.start(place)):
-            continue
-        effect = stepsearch.effect(fitted, view.places, number)
-        low, high = stepsearch.located(effect, rule.confidence)
-        following = [*view.places, fitted.size - 1][number + 1] - place
-        reach = _reach(effect.error, effect.freedom, rule)
+    own = [number for number, place in enumerate(view.places) if view.owns(view.start(place))]
+    for number in own:
+        place = view.places[number]
+        value, error, freedom, low, high = view.told(rule)["steps"][number]
+        following = [*view.places, len(view.kept) - 1][number + 1] - place
+        reach = _reach(error, freedom, rule)
         found.append(
             ChangePoint(
                 index=view.start(place),
                 # A point that was left out may be the first of the new level.
-                first=view.indexes[int(kept[low])] + 1,
+                first=view.indexes[int(view.kept[low])] + 1,
                 last=view.start(high),
-                ratio=_factor(effect.value),
-                low=_factor(effect.value - reach),
-                high=_factor(effect.value + reach),
+                ratio=_factor(value),
+                low=_factor(value - reach),
+                high=_factor(value + reach),
                 confidence=rule.confidence,
                 p=view.chances[number],
                 confirmed=following >= rule.confirming,
@@ -255,30 +203,26 @@ def _changes(view: _View, rule: Rule) -> list[ChangePoint]:
 
 def _segment(series: Series, block: _Block, start: int, end: int, rule: Rule) -> Segment:
     """The level of the points from `start` to before `end`, by those that follow it."""
-    inside, logs, owner = [], [], block.views[0]
+    inside: list[int] = []
+    following: list[Numbers] = []
+    others: list[Numbers] = []
+    owner = block.views[0]
     for view in block.views:
-        here = [
-            position
-            for position, index in enumerate(view.indexes)
-            if view.owns(index) and start <= index < end
-        ]
-        inside += [view.indexes[position] for position in here]
-        logs += [float(view.window.logs[position]) for position in here if view.window.path.follows[position]]
-        if here:
+        indexes = np.array(view.indexes)
+        within = (indexes >= start) & (indexes < end)
+        here = within & (indexes >= view.own[0]) & (indexes < view.own[1])
+        others.append(view.logs[within])
+        if here.any():
+            inside += indexes[here].tolist()
+            following.append(view.logs[here & view.follows])
             owner = view
-    if not logs:
-        logs = [
-            float(view.window.logs[position])
-            for view in block.views
-            for position, index in enumerate(view.indexes)
-            if start <= index < end
-        ]
-    fitted, count = owner.window.fitted, len(logs)
-    if fitted is not None:
-        error = correlated.mean_error(
-            count, correlated.kinds(fitted, owner.places), correlated.variances(fitted, owner.places)
-        )
-        freedom = max(1, fitted.size - 1 - len(owner.places))
+    logs = np.concatenate(following)
+    if not len(logs):
+        logs = np.concatenate(others)
+    noise, count = owner.told(rule)["noise"], len(logs)
+    if noise is not None:
+        error = correlated.mean_error(count, np.array(noise), np.ones(len(noise)))
+        freedom = max(1, len(owner.kept) - 1 - len(owner.places))
     elif count > 1:
         error, freedom = float(np.std(logs, ddof=1)) / math.sqrt(count), count - 1
     else:
@@ -292,24 +236,3 @@ def _segment(series: Series, block: _Block, start: int, end: int, rule: Rule) ->
 
 def _reach(error: float, freedom: int, rule: Rule) -> float:
     return error * float(student.isf((1 - rule.confidence) / 2, max(1, freedom)))
-
-
-def _weights(points: Sequence[Point], logs: Numbers) -> Numbers | None:
-    """Relative standard errors of the points, around 1; None where they are alike, or nothing is known of them.
-
-    A few launches know their own scatter badly, and one stray launch of five spoils it though not their median. So
-    all launches are taken to scatter alike, by the median over the points, and a point of more launches counts more.
-    """
-    errors = np.array([point.error if point.error is not None else math.nan for point in points])
-    launches = np.array([max(1, point.launches) for point in points], dtype=float)
-    known = (errors >= 0) & (errors <= 1)  # one as large as the value says nothing
-    if known.sum() < 2 or launches.min() == launches.max():
-        return None
-    scatter = float(np.median(errors[known] ** 2 * launches[known])) / launches
-    # What launches do not explain is common to all points. 0.91 is the median of a squared difference of two.
-    between = max(0.0, float(np.median(np.diff(logs) ** 2)) / 0.91 - float(np.median(scatter)))
-    errors = np.sqrt(between + scatter)
-    if not errors.min() > 0 or errors.max() / errors.min() < UNEQUAL:
-        return None
-    weights: Numbers = errors / np.median(errors)
-    return weights

@@ -6,7 +6,7 @@ import bisect
 import dataclasses
 import math
 import statistics
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from mlx_velocity import changepoints, changes, history, records, regressions, stats
@@ -21,6 +21,8 @@ CONFIRMING_COUNTED = 2
 """The same for numbers that are counted: twice the same is no accident."""
 NAMED = 20
 """Suspected commits that are named."""
+Detector = Callable[[Sequence[Series], changepoints.Rule], list[Found]]
+"""As changepoints.find_many; one who knows what did not change may be faster."""
 SHARE_LEFT = 0.25
 """A jump is taken back where less than this share of it is left, and less than changes.RELEVANT."""
 
@@ -48,19 +50,20 @@ def cases(
     line: Line,
     marks: Mapping[str, regressions.Mark],
     rule: changepoints.Rule | None = None,
+    find: Detector | None = None,
 ) -> tuple[list[CaseHistory], list[regressions.Mark]]:
     """The history of every case of a machine, and the marks whose change is not found any more.
 
     All present series are judged together, so that the rate of false alarms holds for the machine, whatever
     part of it a reader asks for.
     """
-    rule = rule or changepoints.Rule()
+    rule, find = rule or changepoints.Rule(), find or changepoints.find_many
     told: list[CaseHistory] = []
     lost: list[regressions.Mark] = []
     for current in (True, False):
         traced = [item for item in made.traced if item.current is current]
         judged = [item.series for item in traced if len(item.series.points) > 1]
-        found = dict(zip(map(id, judged), changepoints.find_many(judged, rule), strict=True))
+        found = dict(zip(map(id, judged), find(judged, rule), strict=True))
         for item in traced:
             own = [mark for mark in marks.values() if mark.case == _case(item.series)] if current else []
             told_case, missed = _case_history(

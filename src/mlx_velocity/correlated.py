@@ -248,6 +248,7 @@ def _made(precisions: tuple[Numbers, Numbers], weights: Numbers | None) -> Frame
     return Frame(scores, gram, WEIGHTS - (log_determinants + np.log(total)) / 2)
 
 
+@lru_cache(maxsize=16)
 def _precisions(size: int) -> tuple[Numbers, Numbers]:
     """The inverse of each kind's correlations, and the logarithm of their determinant."""
     whitening, halves = _whitening()

@@ -63,8 +63,13 @@ def welch(base: Side, head: Side, confidence: float) -> Ratio:
     freedom = sum(parts) ** 2 / sum(
         part**2 / (side.launches - 1) for part, side in zip(parts, sides, strict=True)
     )
-    reach = float(student.ppf((1 + confidence) / 2, freedom)) * error
+    reach = student_reach(freedom, confidence) * error
     return Ratio(_exp(difference), _exp(difference - reach), _exp(difference + reach), confidence)
+
+
+def student_reach(freedom: float, confidence: float) -> float:
+    """How many standard errors an interval of Student's t at `confidence` goes to either side; of ∞ the normal's."""
+    return float(student.ppf((1 + confidence) / 2, freedom))
 
 
 def exact(base: float, head: float) -> Ratio | None:

@@ -157,7 +157,9 @@ def _gap(fitted: Fit, places: list[int], number: int) -> tuple[list[int], int, i
 
 def _likeliest(gained: Numbers) -> int:
     """The place in the middle of where a step is likeliest: a lonely peak counts less than a hill."""
-    chances = np.convolve(np.exp(gained - gained.max()), NEARBY)[2:-2]
+    # With fewer places than NEARBY has, "same" would give as many as that.
+    reach = len(NEARBY) // 2
+    chances = np.convolve(np.exp(gained - gained.max()), NEARBY)[reach : reach + len(gained)]
     return int(np.where(np.isfinite(gained), chances, -1.0).argmax())
 
 

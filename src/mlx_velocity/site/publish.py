@@ -19,7 +19,8 @@ from filelock import FileLock, Timeout
 
 from mlx_velocity import cases, commit_graph, tracks, units
 from mlx_velocity.errors import InputError, MeasurementError, VelocityError
-from mlx_velocity.site import asv_tree, front, tachyon
+from mlx_velocity.site import asv_tree, front, pages, tachyon, told
+from mlx_velocity.site.record import TrackRecord
 from mlx_velocity.store.index import StoreIndex
 from mlx_velocity.store.reading import processes
 
@@ -118,7 +119,12 @@ def _track(
         graph = commit_graph.read(str(repo._path))
         place, last = html / folder / ASV_FOLDER, before / folder / ASV_FOLDER
         tree = asv_tree.build(track, repo, graph, index, benchmarks, place, last, pool, tell("making graphs"))
-        tachyon.install(place, "../../index.html")
+        tachyon.install(place, "../index.html")
+        branch = repo.get_branch_name(track.conf.branches[0])
+        line = told.line_of(graph, repo.get_hash_from_name(branch))
+        history = told.history(track, line, branch, graph, index, benchmarks, pool)
+        record = TrackRecord(track, graph, line, index, benchmarks, history)
+        pages.build(record, html / folder, before / folder, pool)
         measured = {item.commit for item in index.results()}
         newest = next(
             (graph.commits[commit] for commit in reversed(graph.commits) if commit in measured), None
@@ -132,8 +138,9 @@ def _track(
 
 
 def folder_of(track: tracks.Track) -> str:
-    """The folder of a track below the site."""
-    return re.sub(r"[^A-Za-z0-9_-]+", "-", track.name).strip("-") or "track"
+    """The folder of a track below the site; it is not called as what all tracks share."""
+    name = re.sub(r"[^A-Za-z0-9_-]+", "-", track.name).strip("-") or "track"
+    return f"{name}-track" if name == front.FOLDER else name
 
 
 def _notes(index: StoreIndex, tree: asv_tree.Tree) -> list[str]:
@@ -159,18 +166,10 @@ def _notes(index: StoreIndex, tree: asv_tree.Tree) -> list[str]:
 
 def _front(html: Path, done: Sequence[PublishedTrack]) -> None:
     listed = [
-        front.Listed(
-            item.name,
-            f"{item.folder}/{ASV_FOLDER}/index.html",
-            item.commits,
-            item.machines,
-            item.newest,
-            item.backends,
-        )
+        front.Listed(item.name, item.folder, item.commits, item.machines, item.newest, item.backends)
         for item in done
     ]
-    (html / "index.html").write_text(front.page(listed), "utf-8")
-    (html / front.STYLE_FILE).write_text(front.STYLE, "utf-8")
+    front.write(html, listed)
     held: dict[str, Any] = {
         "format": FORMAT,
         "tracks": [

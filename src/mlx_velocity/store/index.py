@@ -33,8 +33,8 @@ from mlx_velocity.store.columns import Columns, Key
 from mlx_velocity.store.files import File
 from mlx_velocity.tracks import Track
 
-FORMAT = 1
-"""Of the index. 1: first version. Another format is no error: the index is made again."""
+FORMAT = 2
+"""Of the index. 1: first version; 2: joules of a call, and the control. Another format is no error: the index is made again."""
 FOLDER = "index"
 PATIENCE_S = 60.0
 OUTSIDE = (
@@ -67,6 +67,8 @@ class Stored:
     head: dict[str, Any]
     """Of a result: params, env_vars, python, requirements, date_ms. Of readings: environment, launches, order,
     failures, set_aside, bad_lines."""
+    fingerprint: str = ""
+    """Changes when the file does."""
 
     @property
     def machine(self) -> str:
@@ -238,11 +240,13 @@ class StoreIndex:
         self._files = []
         # What others write from now on is not seen: numbers of rows stay valid until this is closed.
         self._base.execute("BEGIN")
-        query = "SELECT id, path, commit_hash, environment, head, problem FROM files ORDER BY path"
-        for number, path, commit, environment, head, problem in self._base.execute(query):
+        query = (
+            "SELECT id, path, commit_hash, environment, head, fingerprint, problem FROM files ORDER BY path"
+        )
+        for number, path, commit, environment, head, mark, problem in self._base.execute(query):
             if path not in there or path.partition("/")[0] not in self.machines:
                 continue
-            item = Stored(number, path, commit, environment, json.loads(head))
+            item = Stored(number, path, commit, environment, json.loads(head), mark)
             name = self.machines[item.machine]["machine"]
             if not problem and path.endswith(".json") and item.head["params"].get("machine") != name:
                 problem = f"it was not measured on {name}, as {MACHINE_FILE} beside it says"

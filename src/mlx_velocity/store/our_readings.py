@@ -12,9 +12,11 @@ import numpy as np
 from mlx_velocity import readings, records
 from mlx_velocity.store.columns import Columns, Keys, encodable, number
 
+CALL_J = "call_j"
+"""Joules of one sample, where they were counted beside the samples alone."""
 SENSORS = (
     "allowed_cores", "own_busy_cores", "others_busy_cores", "others_on_core", "elapsed_s", "memory_stall_s",
-    "swap_growth_bytes", "cpu_throttles", "temperature_c", "load_1m", "energy_j",
+    "swap_growth_bytes", "cpu_throttles", "temperature_c", "load_1m", "energy_j", records.CONTROL, CALL_J,
 )  # fmt: skip
 """What quality.py and the pages ask of the sensors beside a measurement."""
 BROKEN_LINE = (ValueError, TypeError, KeyError, AttributeError, RecursionError, OverflowError)
@@ -52,7 +54,9 @@ def read(data: bytes, keys: Keys) -> tuple[dict[str, Any], Columns]:
                 middle = statistics.median(samples)
                 if not math.isfinite(middle):
                     raise ValueError("a sample is no number")
-                seen = held.get("sensors") or {}
+                seen = dict(held.get("sensors") or {})
+                joules = number((held.get("notes") or {}).get("sampled_energy_j"))
+                seen[CALL_J] = joules / len(samples)
                 rows.append((keys.setdefault(case, len(keys)), launch, middle, len(samples)))
                 sensors.append([number(seen.get(name)) for name in SENSORS])
             elif kind == "launch":

@@ -1,0 +1,223 @@
+"""One case: its history on every machine, drawn by assets/chart.js from the data that its page holds."""
+
+from __future__ import annotations
+
+import base64
+import dataclasses
+import math
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import numpy as np
+
+from mlx_velocity import units
+from mlx_velocity.history_report import CaseHistory, HistoryReport
+from mlx_velocity.report import history_words as words
+from mlx_velocity.series import Point
+from mlx_velocity.site import plain
+from mlx_velocity.site.pages import shifts
+from mlx_velocity.site.record import SHORT, TrackRecord, case_page
+from mlx_velocity.site.writer import Writer
+from mlx_velocity.stored_series import NOT_MEASURED
+
+CHUNK = 500
+"""Commits whose subjects are in one file: a page loads the files of those that a reader points at."""
+LISTED = 50
+"""Points in the table of a page; the others are drawn."""
+DAY_S = 86_400
+SURE = 1.96
+"""Standard errors of a 95 % interval."""
+
+Key = tuple[str, tuple[str, ...]]
+
+
+def write(record: TrackRecord, writer: Writer) -> None:
+    """The pages of all cases, and the files of the commits' subjects."""
+    for (benchmark, params), found in by_case(record.history).items():
+        held = _data(record, found)
+        key = [held, [_changes(record.history, case) for case in found]]
+
+        def make(found: Sequence[CaseHistory] = found, held: dict[str, Any] = held) -> dict[str, Any]:
+            return _page(record, found, held)
+
+        writer.page(case_page(benchmark, params), "case.html", key, make)
+    _subjects(record, writer)
+
+
+def by_case(told: HistoryReport) -> dict[Key, list[CaseHistory]]:
+    """Benchmark and parameters → what each machine says of it; what the suite still has comes first."""
+    found: dict[Key, list[CaseHistory]] = {}
+    for machine in told.machines:
+        for case in machine.cases:
+            found.setdefault((case.benchmark, tuple(case.params)), []).append(case)
+    for cases in found.values():
+        cases.sort(key=lambda case: not case.current)
+    return found
+
+
+def name_of(case: CaseHistory, found: Sequence[CaseHistory]) -> str:
+    """What tells a series of a case from the others of it."""
+    said = [case.machine]
+    if len({(item.machine, item.environment) for item in found}) > len({item.machine for item in found}):
+        said.append(case.environment)
+    if not case.current:
+        said.append(f"version {case.version[:SHORT]}, no longer measured")
+    return ", ".join(said)
+
+
+def _page(record: TrackRecord, found: Sequence[CaseHistory], held: dict[str, Any]) -> dict[str, Any]:
+    first = found[0]
+    return {
+        "label": first.label,
+        "benchmark": first.benchmark,
+        "described": record.benchmarks.get(first.benchmark, {}).get("pretty_name") or "",
+        "unit": first.unit,
+        "tokens": first.tokens,
+        "cpu": any(_on_cpu(case) for case in found),
+        "series": [_series(record, case, found) for case in found],
+        "held": held,
+    }
+
+
+def _on_cpu(case: CaseHistory) -> bool:
+    return "backendcpu" in case.environment
+
+
+def _series(record: TrackRecord, case: CaseHistory, found: Sequence[CaseHistory]) -> dict[str, Any]:
+    now = case.segments[-1] if case.segments else None
+    return {
+        "name": name_of(case, found),
+        "machine": case.machine,
+        "environment": case.environment,
+        "version": case.version,
+        "current": case.current,
+        "points": len(case.points),
+        "now": quantity(case, case.now),
+        "now_interval": interval(case, now.low, now.high) if now and now.low < now.high else "",
+        "newest": dataclasses.asdict(case.newest) if case.newest else None,
+        "changes": _changes(record.history, case),
+        "remarks": [
+            *(words.border(case, number) for number in range(len(case.borders))),
+            *words.gaps([gap for gap in case.gaps if gap.reason != NOT_MEASURED]),
+            *words.disturbed(case),
+        ],
+        "rows": [_row(record, case, point) for point in reversed(case.points[-LISTED:])],
+    }
+
+
+def _changes(told: HistoryReport, case: CaseHistory) -> list[dict[str, Any]]:
+    return [shifts.row(told, case, shift) for shift in reversed(case.shifts)]
+
+
+def _row(record: TrackRecord, case: CaseHistory, point: Point) -> dict[str, Any]:
+    return {
+        "commit": dataclasses.asdict(record.line.commit(point.commit)),
+        "value": quantity(case, point.value),
+        "error": units.share(math.expm1(SURE * point.error)) if point.error else "",
+        "launches": point.launches,
+        "samples": point.samples,
+        "disturbed": point.disturbed,
+    }
+
+
+def quantity(case: CaseHistory, value: float | None) -> str:
+    """A number of a case in words, with tokens per second where it handles tokens."""
+    if value is None:
+        return "–"
+    rate = words.rate(case, value)
+    return units.quantity(value, case.unit) + (f" ({rate})" if rate else "")
+
+
+def interval(case: CaseHistory, low: float, high: float) -> str:
+    """`12.3 ms … 12.5 ms`."""
+    return f"{units.quantity(low, case.unit)} … {units.quantity(high, case.unit)}"
+
+
+# What the script draws
+
+
+def _data(record: TrackRecord, found: Sequence[CaseHistory]) -> dict[str, Any]:
+    """All series of a case as chart.js reads them. Commits are counted along the branch (`place`)."""
+    line = record.line
+    places = sorted({line.place[item.commit] for case in found for item in (*case.points, *_tried(case))})
+    number = {place: index for index, place in enumerate(places)}
+    days = [line.commits[place].date_s // DAY_S for place in places]
+    first = found[0]
+    return {
+        "unit": first.unit,
+        "tokens": first.tokens,
+        "chunk": CHUNK,
+        "place": _steps(places),
+        "day": _steps(days),
+        "hash": "".join(line.commits[place].hash[:SHORT] for place in places),
+        "short": SHORT,
+        "tags": [
+            [number[place], plain.text(line.commits[place].tags[0])] for place in places if line.commits[place].tags
+        ],
+        "series": [_drawn(record, case, found, number) for case in found],
+    }  # fmt: skip
+
+
+def _drawn(
+    record: TrackRecord, case: CaseHistory, found: Sequence[CaseHistory], number: dict[int, int]
+) -> dict[str, Any]:
+    place, points = record.line.place, case.points
+    reasons: dict[str, int] = {}
+    return {
+        "name": plain.text(name_of(case, found)),
+        "at": _steps([number[place[point.commit]] for point in points]),
+        "value": _floats(point.value for point in points),
+        # 95 %, as a share of the value; 0 where there was one launch.
+        "error": _floats(math.expm1(min(SURE * (point.error or 0.0), 5.0)) for point in points),
+        "launches": _runs(point.launches for point in points),
+        "samples": _runs(point.samples for point in points),
+        "disturbed": [[index, point.disturbed] for index, point in enumerate(points) if point.disturbed],
+        "failed": [
+            [number[place[gap.commit]], reasons.setdefault(plain.text(gap.reason), len(reasons))]
+            for gap in _tried(case)
+        ],
+        "reasons": list(reasons),
+        "segments": [
+            [item.first, item.last, *(float(f"{value:.6g}") for value in (item.level, item.low, item.high))]
+            for item in case.segments
+        ],
+        "shifts": [
+            [shift.index, shift.state, f"{shift.state}: {words.change(case, shift)}"] for shift in case.shifts
+        ],
+        "borders": [[border.index, plain.text(border.reason)] for border in case.borders],
+    }
+
+
+def _tried(case: CaseHistory) -> Iterable[Any]:
+    return [gap for gap in case.gaps if gap.reason != NOT_MEASURED]
+
+
+def _steps(numbers: Sequence[int]) -> list[int]:
+    """Each number less the one before it: mostly one digit."""
+    return [number - before for before, number in zip([0, *numbers], numbers, strict=False)]
+
+
+def _runs(numbers: Iterable[int]) -> list[list[int]]:
+    """How often each number comes in a row."""
+    found: list[list[int]] = []
+    for number in numbers:
+        if found and found[-1][0] == number:
+            found[-1][1] += 1
+        else:
+            found.append([number, 1])
+    return found
+
+
+def _floats(numbers: Iterable[float]) -> str:
+    """32-bit numbers, little endian, in base 64: half the size of digits, and seven of them are kept."""
+    return base64.b64encode(np.fromiter(numbers, "<f4").tobytes()).decode()
+
+
+def _subjects(record: TrackRecord, writer: Writer) -> None:
+    commits = record.line.commits
+    for start in range(0, len(commits), CHUNK):
+        part = [
+            [plain.text(commit.subject, 200), plain.text(", ".join(commit.tags[:3])), commit.day]
+            for commit in commits[start : start + CHUNK]
+        ]
+        writer.script(f"data/commits-{start // CHUNK}.js", f"commits-{start // CHUNK}", part)

@@ -1,0 +1,85 @@
+"""What changed: the change points of all machines, the largest first. It is the first page of a track, and its feed."""
+
+from __future__ import annotations
+
+import uuid
+from collections import Counter
+from typing import Any
+
+from mlx_velocity import units
+from mlx_velocity.history_report import CaseHistory, Shift
+from mlx_velocity.report import history_words as words
+from mlx_velocity.site import plain
+from mlx_velocity.site.pages import shifts
+from mlx_velocity.site.record import TrackRecord, case_page
+from mlx_velocity.site.writer import Writer
+
+LISTED = 300
+"""Changes on the page: the largest. The pages of the cases hold all."""
+FED = 50
+"""Changes in the feed: the newest."""
+STATES = ("open", "unconfirmed", "improved", "accepted", "fixed")
+FEED = "changes.atom"
+
+
+def write(record: TrackRecord, writer: Writer) -> None:
+    """The page and the feed."""
+    told = record.history
+    found = list(told.shifts())
+    rows = [shifts.row(told, case, shift) for case, shift in found[:LISTED]]
+    counts: Counter[str] = Counter(shift.state for _, shift in found)
+    summary = [(state, counts[state]) for state in STATES if counts[state]]
+    machines = [_machine(machine) for machine in told.machines]
+    remarks = [(machine.name, list(words.remarks(machine))) for machine in told.machines]
+    held = {
+        "rows": rows, "all": len(found), "summary": summary, "machines": machines, "remarks": remarks,
+        "states": [state for state in STATES if counts[state]], "branch": told.branch,
+        "cpu": any("backendcpu" in case.environment for machine in told.machines for case in machine.cases),
+    }  # fmt: skip
+    writer.page("index.html", "changed.html", held, lambda: held)
+    newest = sorted(found, key=lambda pair: -record.line.place[pair[1].commit.hash])[:FED]
+    entries = [_entry(record, case, shift) for case, shift in newest]
+    updated = _moment(record, record.line.commits[-1].hash) if record.line.commits else ""
+    feed = {"entries": entries, "updated": updated, "id": _urn(record, "feed")}
+    writer.page(FEED, "changes.atom", feed, lambda: feed)
+
+
+def _machine(machine: Any) -> dict[str, Any]:
+    return {
+        "name": machine.name, "commits": machine.commits, "cases": sum(case.current for case in machine.cases),
+        "span": f"{machine.first.date} … {machine.last.date}" if machine.first and machine.last else "",
+    }  # fmt: skip
+
+
+def _entry(record: TrackRecord, case: CaseHistory, shift: Shift) -> dict[str, Any]:
+    """An entry of the feed. Its name is the change's, so that a reader sees each change once."""
+    return {
+        "id": _urn(record, shift.id),
+        "title": f"{case.label} {words.change(case, shift)} on {case.machine} ({shift.state})",
+        "updated": _moment(record, shift.commit.hash),
+        "page": f"{case_page(case.benchmark, case.params)}#{shift.id}",
+        "author": case.machine,
+        "lines": [
+            f"{units.quantity(shift.before, case.unit)} → {units.quantity(shift.after, case.unit)}",
+            f"came with {words.described(shift.commit)}",
+            *words.explained(shift),
+        ],
+    }
+
+
+def _urn(record: TrackRecord, name: str) -> str:
+    address = plain.link(record.track.conf.project_url)
+    return uuid.uuid5(uuid.NAMESPACE_URL, f"{address}#{record.track.name}/{name}").urn
+
+
+def _moment(record: TrackRecord, commit: str) -> str:
+    return (
+        units.moment(_sane(record.line.commits[record.line.place[commit]].date_s))
+        .replace(" UTC", "Z")
+        .replace(" ", "T")
+    )
+
+
+def _sane(date_s: int) -> int:
+    # git takes any number for a date.
+    return min(max(date_s, 0), plain.LATEST_S)

@@ -1,0 +1,176 @@
+"""Pages to files: what did not change since the last publish is taken from there."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import re
+import shutil
+from collections.abc import Callable, Iterable
+from concurrent.futures import Executor
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
+
+import mlx_velocity
+from mlx_velocity import units
+from mlx_velocity.site import plain
+from mlx_velocity.site.record import TrackRecord, case_page, commit_page, graph_view, machine_page
+from mlx_velocity.store.reading import usable_cores
+
+POLICY = (
+    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; font-src 'self'; "
+    "connect-src 'self'; base-uri 'none'; form-action 'none'"
+)
+"""Nothing inline, nothing from elsewhere. The data in a page is no script, so it needs no leave."""
+KEPT = "pages"
+AT_ONCE = 32
+"""Pages from which on other processes are worth their start."""
+NAV = (
+    ("changed", "index.html", "What changed"),
+    ("cases", "cases/index.html", "Cases"),
+    ("models", "models.html", "Models"),
+    ("commits", "commits/index.html", "Commits"),
+    ("compare", "compare.html", "Compare"),
+    ("machines", "machines.html", "Machines"),
+    ("explore", "asv/index.html", "Explore"),
+)
+"""Key, address below the track's folder, and name of each page that every page links to."""
+# What turns the direction of text, or is no text, as JSON escapes it. A backslash that is text is written as two.
+_TURNING = re.compile(r"(?<!\\)((?:\\\\)*)\\u(?:00[0189][0-9a-f]|007f|061c|200[ef]|202[89a-e]|206[6-9]|feff)")
+
+
+Job = tuple[Path, str, dict[str, Any]]
+"""Where a page goes, its template, and what the template is given."""
+
+
+class Writer:
+    """Writes the pages of one track. What is many is made in a pool, so close() it."""
+
+    def __init__(
+        self, record: TrackRecord, html: Path, before: Path | None, pool: Executor | None = None
+    ) -> None:
+        self._record, self._html, self._before, self._pool = record, html, before, pool
+        self._held: dict[str, list[Any]] = json.loads(record.index.derived([KEPT]).get(KEPT, b"{}"))
+        self._new: dict[str, list[Any]] = {}
+        self._made = 0
+        self._pending: dict[str, Job] = {}
+        self._digests: dict[str, str] = {}
+
+    def page(self, path: str, template: str, key: Any, make: Callable[[], dict[str, Any]]) -> None:
+        """The page at `path` below the track's folder: a template with what `make` returns.
+
+        `key` is all that the page depends on, as JSON: while it stays the same, the page is not made again. A
+        template also has: root (the way to the site's first page), here (to the track's), track, nav, policy.
+        """
+        if self._taken(path, key):
+            return
+        up = "../" * path.count("/")
+        given = {"root": f"{up}../", "here": up, "track": self._record.track.name, **make()}
+        self._pending[path] = (self._html / path, template, given)
+        if len(self._pending) >= AT_ONCE * 8:
+            self._flush()
+
+    def script(self, path: str, name: str, held: Any) -> None:
+        """Data that pages load when it is asked for (velocity.load in site.js): fetch() does not read files."""
+        self.file(path, held, lambda: f"velocity.take({data(name)}, {data(held)});\n")
+
+    def file(self, path: str, key: Any, make: Callable[[], str]) -> None:
+        """Any other file of text, in the same way."""
+        if not self._taken(path, key):
+            (self._html / path).write_text(make(), "utf-8")
+            self._note(path, _mark(self._html / path))
+
+    def _taken(self, path: str, key: Any) -> bool:
+        """Whether the file was as it should be since the last publish, and is in place again."""
+        digest = hashlib.sha256(f"{stamp()}{json.dumps(key)}".encode()).hexdigest()
+        held, target = self._held.get(path), self._html / path
+        target.parent.mkdir(parents=True, exist_ok=True)
+        if held and held[0] == digest and self._before and _linked(self._before / path, target, held[1:]):
+            self._new[path] = held
+            return True
+        self._digests[path] = digest
+        return False
+
+    def _note(self, path: str, mark: list[int]) -> None:
+        self._made += 1
+        self._new[path] = [self._digests.pop(path), *mark]
+
+    def _flush(self) -> None:
+        jobs = list(self._pending.values())
+        marks: Iterable[list[int]] = map(_render, jobs)
+        if self._pool is not None and usable_cores() > 1 and len(jobs) >= AT_ONCE:
+            marks = self._pool.map(_render, jobs, chunksize=AT_ONCE // 2)
+        for path, mark in zip(self._pending, marks, strict=True):
+            self._note(path, mark)
+        self._pending.clear()
+
+    def close(self) -> int:
+        """Write the rest, and remember what was written; how many files had to be made."""
+        self._flush()
+        self._record.index.keep_derived({KEPT: json.dumps(self._new).encode()})
+        return self._made
+
+
+@cache
+def templates() -> Environment:
+    """The templates: all that is put in is escaped, and shown as what it is (plain.py)."""
+    made = Environment(
+        loader=PackageLoader("mlx_velocity.site"), autoescape=True, undefined=StrictUndefined, trim_blocks=True,
+        lstrip_blocks=True, finalize=_shown,
+    )  # fmt: skip
+    made.globals.update(
+        policy=POLICY, nav=NAV, case_page=case_page, commit_page=commit_page, machine_page=machine_page,
+        graph_view=graph_view, units=units,
+    )  # fmt: skip
+    made.filters.update(link=plain.link, data=data)
+    return made
+
+
+def data(held: Any) -> Markup:
+    """JSON for a `<script type="application/json">`: no text in it can end that, and none turns the text around it."""
+    text = _TURNING.sub(r"\1\\ufffd", json.dumps(held, separators=(",", ":"), allow_nan=False))
+    return Markup(text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026"))
+
+
+@cache
+def stamp() -> str:
+    """What tells this version of the pages from another: pages that another one made are made again."""
+    digest = hashlib.sha256()
+    root = Path(mlx_velocity.__file__).parent
+    for path in sorted([*root.rglob("*.py"), *root.rglob("*.html"), *root.rglob("*.atom")]):
+        digest.update(path.read_bytes())
+    return digest.hexdigest()
+
+
+def _render(job: Job) -> list[int]:
+    target, template, given = job
+    target.write_text(templates().get_template(template).render(given), "utf-8")
+    return _mark(target)
+
+
+def _shown(value: Any) -> Any:
+    return plain.text(value) if isinstance(value, str) and not isinstance(value, Markup) else value
+
+
+def _linked(source: Path, target: Path, mark: list[Any]) -> bool:
+    """Whether the file that the last publish wrote could be taken."""
+    try:
+        if _mark(source) != mark:
+            return False
+        try:
+            os.link(source, target)
+        except OSError:
+            shutil.copy2(source, target)
+    except OSError:
+        return False
+    return True
+
+
+def _mark(path: Path) -> list[int]:
+    stat = path.stat()
+    return [stat.st_size, stat.st_mtime_ns]

@@ -1,0 +1,319 @@
+"""Our own pages: records in, files out."""
+
+from __future__ import annotations
+
+import base64
+import json
+import os
+import re
+import xml.etree.ElementTree as ElementTree
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import fixtures_site as made
+import numpy as np
+import pytest
+
+from mlx_velocity import archive, cases, chronicle, commit_graph, indexed_series, stored_series, tracks
+from mlx_velocity.series import Point
+from mlx_velocity.site import front, pages, publish, told, writer
+from mlx_velocity.site.pages import case
+from mlx_velocity.site.record import SHORT, TrackRecord, case_page, commit_page
+from mlx_velocity.store.index import StoreIndex
+
+ATOM = "{http://www.w3.org/2005/Atom}"
+HOSTILE = "</script><img src=x onerror=window.hacked=1>\u202e\"'&\x07" + "long" * 100
+
+
+@pytest.fixture
+def track(tmp_path: Path) -> tracks.Track:
+    """A track with results of two machines; the newest commit halves everything."""
+    track = made.make_track(tmp_path)
+    made.fill(track, ["box", "other"])
+    return track
+
+
+def build(track: tracks.Track) -> Path:
+    """The folder of the track's pages."""
+    done = publish.publish([track], track.html_dir)
+    return track.html_dir / done.tracks[0].folder
+
+
+def recorded(track: tracks.Track, index: StoreIndex) -> TrackRecord:
+    repo = tracks.open_repo(track)
+    graph = commit_graph.read(str(repo._path))
+    line = told.line_of(graph, repo.get_hash_from_name("main"))
+    benchmarks = cases.load(track)
+    history = told.history(track, line, "main", graph, index, benchmarks)
+    return TrackRecord(track, graph, line, index, benchmarks, history)
+
+
+class Seen(HTMLParser):
+    """The texts, addresses and data of a page."""
+
+    def __init__(self, page: str) -> None:
+        super().__init__()
+        self.texts: list[str] = []
+        self.links: list[str] = []
+        self.tags: list[tuple[str, dict[str, str | None]]] = []
+        self.data = ""
+        self._in_data = False
+        self.feed(page)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        held = dict(attrs)
+        self.tags.append((tag, held))
+        self.links += [value for key, value in held.items() if key in ("href", "src") and value]
+        self._in_data = tag == "script" and held.get("type") == "application/json"
+
+    def handle_data(self, data: str) -> None:
+        if self._in_data:
+            self.data += data
+            self._in_data = False
+        else:
+            self.texts.append(data)
+
+
+def seen(path: Path) -> Seen:
+    return Seen(path.read_text("utf-8"))
+
+
+# What the pages say
+
+
+def test_every_case_has_a_page_that_tells_each_machine(track: tracks.Track) -> None:
+    """The page of a case names every machine, and holds all its points as data."""
+    folder = build(track)
+    for benchmark in made.BENCHMARKS:
+        for params in made.results.case_params(benchmark):
+            page = seen(folder / case_page(benchmark["name"], params))
+            held = json.loads(page.data)
+            assert [item["name"] for item in held["series"]] == ["box", "other"]
+            assert len(held["hash"]) == SHORT * len(held["place"]) == SHORT * len(made.commits_of(track))
+            assert {"box", "other"} <= {text.strip() for text in page.texts}
+
+
+def test_the_data_of_a_page_are_the_points(track: tracks.Track) -> None:
+    """What the picture is drawn from are the numbers of the series, to seven digits."""
+    with StoreIndex(track) as index:
+        record = recorded(track, index)
+    found = case.by_case(record.history)[made.BENCHMARKS[0]["name"], ("'tiny-float32'", "32")]
+    drawn = case._data(record, found)["series"][0]
+    values = np.frombuffer(base64.b64decode(drawn["value"]), "<f4")
+    assert values == pytest.approx([point.value for point in found[0].points], rel=1e-6)
+    assert np.cumsum(drawn["at"]).tolist() == list(range(len(found[0].points)))
+
+
+def test_a_failure_and_its_reason_are_on_the_page(track: tracks.Track) -> None:
+    """A commit at which a case failed is told with the reason, in words and as data."""
+    folder = build(track)
+    name, params = made.BENCHMARKS[0]["name"], ("'tiny-4bit'", "128")
+    page = seen(folder / case_page(name, params))
+    held = json.loads(page.data)
+    assert held["series"][0]["reasons"] == ["failed: exit -9"]
+    assert [at for at, _ in held["series"][0]["failed"]] == [1]
+    assert any("failed: exit -9" in text for text in page.texts)
+
+
+def test_what_changed_lists_each_change_with_its_commit_and_command(track: tracks.Track) -> None:
+    """Each change has its size, its commit, its state, a link to its case, and a command."""
+    folder = build(track)
+    page = seen(folder / "index.html")
+    text = " ".join(page.texts)
+    with StoreIndex(track) as index:
+        shifts = list(recorded(track, index).history.shifts())
+    assert shifts, "the made-up history has changes"
+    for found, shift in shifts:
+        assert shift.id in text
+        assert shift.commit.subject in text
+        assert f"{case_page(found.benchmark, found.params)}#{shift.id}" in page.links
+    assert re.search("mlx-velocity (history|compare|bisect) ", text)
+
+
+def test_every_link_within_our_pages_leads_somewhere(track: tracks.Track) -> None:
+    """A link from a page of ours to another file of the site has that file, but for pages that are not built yet."""
+    folder = build(track)
+    known = {"commits", "machines.html", "models.html", "compare.html"}
+    for path in [track.html_dir / "index.html", *folder.glob("*.html"), *folder.glob("cases/*.html")]:
+        for link in seen(path).links:
+            if link.startswith(("data:", "#")):
+                continue
+            assert not link.startswith(("http:", "javascript:")), link
+            target = Path(os.path.normpath(path.parent / link.partition("#")[0]))
+            relative = target.relative_to(folder) if target.is_relative_to(folder) else target
+            if relative.parts[0] not in known:
+                assert target.exists(), f"{path.name}: {link}"
+
+
+def test_the_feed_is_valid_and_names_each_change_once(track: tracks.Track) -> None:
+    """The feed has what RFC 4287 asks for: an absolute id, a title, a time and an author for each entry."""
+    root = ElementTree.fromstring((build(track) / "changes.atom").read_text("utf-8"))
+    entries = root.findall(f"{ATOM}entry")
+    ids = [root.findtext(f"{ATOM}id"), *(entry.findtext(f"{ATOM}id") for entry in entries)]
+    assert len(set(ids)) == len(ids) > 1
+    assert all(re.fullmatch(r"urn:uuid:[0-9a-f-]{36}", each or "") for each in ids)
+    for item in (root, *entries):
+        assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ", item.findtext(f"{ATOM}updated") or "")
+        assert item.findtext(f"{ATOM}title")
+    assert all(entry.findtext(f"{ATOM}author/{ATOM}name") for entry in entries)
+
+
+def test_a_site_without_results_says_how_to_get_some() -> None:
+    """The first page without tracks names the command that measures."""
+    page = front.page([])
+    assert "mlx-velocity run" in page
+    assert Seen(page).links[0] == "data:,"
+
+
+def test_a_suite_that_was_never_measured_has_pages(tmp_path: Path) -> None:
+    """With results of a benchmark that is gone alone, the pages are there and say what they lack."""
+    track = made.make_track(tmp_path)
+    made.fill(track)
+    path = track.results_dir / "benchmarks.json"
+    held = json.loads(path.read_text("utf-8"))
+    path.write_text(json.dumps({"version": held["version"]}), "utf-8")
+    assert "Cases" in (build(track) / "cases" / "index.html").read_text("utf-8")
+
+
+# What nobody may break
+
+
+def test_text_is_shown_as_text() -> None:
+    """Markup, quotes, control and bidi characters and long lines from a result end up as text in a page."""
+    listed = [front.Listed(HOSTILE, "x", 1, [HOSTILE], HOSTILE, frozenset({"cpu"}))]
+    page = Seen(front.page(listed))
+    assert not [tag for tag, _ in page.tags if tag == "img"]
+    texts = [text for text in page.texts if "onerror" in text]
+    assert len(texts) >= 3
+    assert all("\u202e" not in text and "\x07" not in text and len(text) < 310 for text in texts)
+
+
+@pytest.mark.parametrize(
+    "text", [HOSTILE, "<!--<script>", "\\u202e", "\\\u202e", "\u2028", "\u2066x\u2069", "\x00\x1b[31m"]
+)
+def test_data_in_a_page_ends_nothing_and_turns_nothing(text: str) -> None:
+    """JSON in a page holds no sign that could end it, and none that turns text; ordinary text comes out as it was."""
+    held = str(writer.data({text: [text]}))
+    assert not set(held) & set("<>&\u202e\u2028")
+    read = json.loads(held)
+    assert list(read) == read[next(iter(read))]
+    shown = next(iter(read))
+    assert not set(shown) & set("\u202e\u2028\u2066\u2069\x00\x1b")
+    assert writer.data("ordinary \\u0041 “text” – µ") == json.dumps("ordinary \\u0041 “text” – µ")
+
+
+def test_every_page_forbids_what_is_inline(track: tracks.Track) -> None:
+    """Each page has a policy against inline script and style, and holds none itself."""
+    folder = build(track)
+    for path in [track.html_dir / "index.html", *folder.glob("*.html"), *folder.glob("cases/*.html")]:
+        page = seen(path)
+        policies = [
+            held["content"] for tag, held in page.tags if held.get("http-equiv") == "Content-Security-Policy"
+        ]
+        assert policies == [writer.POLICY]
+        assert "unsafe" not in writer.POLICY
+        for tag, held in page.tags:
+            assert tag != "style"
+            assert "style" not in held
+            assert not [key for key in held if key.startswith("on")]
+            assert tag != "script" or "src" in held or held.get("type") == "application/json"
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        (("a.b", ("1",)), ("a.b", ("2",))), (("a.b", ("1", "2")), ("a.b", ("1-2",))), (("a/b", ()), ("a-b", ())),
+        (("../../x", ()), ("x", ())), (("a" * 500, ()), ("a" * 501, ())), (("é", ()), ("è", ())),
+    ],
+)  # fmt: skip
+def test_no_two_cases_share_a_page(one: tuple[str, Any], other: tuple[str, Any]) -> None:
+    """Whatever cases are called, their pages are different files in one folder, with names that any disk can hold."""
+    addresses = [case_page(*each) for each in (one, other)]
+    assert len(set(addresses)) == 2
+    for address in addresses:
+        assert re.fullmatch(r"cases/[A-Za-z0-9.-]{1,120}\.html", address)
+        assert ".." not in address
+
+
+def test_a_hash_that_is_none_leads_nowhere_else() -> None:
+    """The address of a commit's page holds nothing but a hash."""
+    assert commit_page('../../etc/passwd"><b>') == "commits/ecadb.html"
+
+
+# What is not done twice
+
+
+def test_pages_that_did_not_change_are_the_same_files(track: tracks.Track) -> None:
+    """A second publish takes every page of a case from the first one."""
+    folder = build(track)
+    before = {path: path.stat().st_ino for path in folder.glob("cases/*.html")}
+    assert {path: path.stat().st_ino for path in build(track).glob("cases/*.html")} == before
+    page = next(iter(before))
+    page.unlink()
+    page.write_text("damaged", "utf-8")
+    assert "damaged" not in (build(track) / "cases" / page.name).read_text("utf-8")
+
+
+def test_what_was_searched_is_not_searched_again(
+    track: tracks.Track, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The changes of series that stayed the same come from the index, and are the same."""
+    with StoreIndex(track) as index:
+        first = recorded(track, index).history
+    monkeypatch.setattr("mlx_velocity.windows.searched", lambda wanted: pytest.fail("searched again"))
+    with StoreIndex(track) as index:
+        assert recorded(track, index).history == first
+
+
+@pytest.mark.parametrize("stored", ["made-up", "committed"])
+def test_the_index_tells_the_same_series_as_the_files(stored: str, tmp_path: Path) -> None:
+    """Series from the index are those that the files give, but for the last digit of an error."""
+    if stored == "made-up":
+        track = made.make_track(tmp_path)
+        made.fill(track)
+    else:
+        folder = made.ROOT / "results" / "releases"
+        if not made.has_results(folder):
+            pytest.skip("this checkout has no results of the release history")
+        settings = {"repo": "releases:mlx,mlx-lm", "dvcs": "releases", "results_dir": str(folder)}
+        track = made.make_track(tmp_path, **settings)
+    repo = tracks.open_repo(track)
+    graph = commit_graph.read(str(repo._path))
+    line = [commit.hash for commit in told.line_of(graph, repo.get_hash_from_name("main")).commits]
+    benchmarks = cases.load(track)
+    with StoreIndex(track) as index:
+        for name in archive.machines(track.results_dir):
+            entries = archive.walk(track.results_dir / name, line, benchmarks, archive.Survey())
+            expected = stored_series.of_machine(name, entries, line, benchmarks)
+            found = indexed_series.of_machine(index, name, line, benchmarks)
+            assert (found.packages, found.commits) == (expected.packages, expected.commits)
+            assert list(map(rounded, found.traced)) == list(map(rounded, expected.traced))
+
+
+def rounded(traced: stored_series.Traced) -> tuple[Any, ...]:
+    series = traced.series
+    points = [
+        (*vars_of(point), round(point.value, 12), round(point.error or -1, 9)) for point in series.points
+    ]
+    return (
+        traced.current, traced.border_reasons, series.machine, series.environment, series.benchmark, series.params,
+        series.version, series.unit, series.borders, series.gaps, series.counted, series.tokens, points,
+    )  # fmt: skip
+
+
+def vars_of(point: Point) -> tuple[Any, ...]:
+    return point.commit, point.launches, point.samples, point.control, point.disturbed
+
+
+def test_a_line_without_results_is_told(track: tracks.Track, tmp_path: Path) -> None:
+    """A machine whose commits are all elsewhere has a history without cases, and the page says so."""
+    with StoreIndex(track) as index:
+        repo = tracks.open_repo(track)
+        graph = commit_graph.read(str(repo._path))
+        line = chronicle.Line([])
+        told_ = told.history(track, line, "main", graph, index, cases.load(track))
+        record = TrackRecord(track, graph, line, index, cases.load(track), told_)
+        assert pages.build(record, tmp_path / "pages", None) > 0
+    assert [machine.elsewhere for machine in told_.machines] == [len(made.commits_of(track))] * 2
+    assert "not on the branch" in (tmp_path / "pages" / "index.html").read_text("utf-8")
