@@ -160,16 +160,23 @@ def test_the_policy_lets_the_interface_work_and_nothing_else(browser: Browser, s
 
 
 def test_the_first_page_leads_to_each_track_and_back(browser: Browser, site: str) -> None:
-    """From the first page a link leads to the track's history, and from there one leads back."""
+    """From the first page a link leads to each track, from there one to asv-tachyon's views, and others lead back."""
     front = site.removesuffix("made-up/asv/")
     browser.open(front)
     browser.until(
         "document.body.innerText", lambda text: "says nothing about GPU kernels" in " ".join(text.split())
     )
-    browser.value("document.querySelector('a').click()")
+    track = site.removesuffix("asv/")
+    browser.click("main table a")
+    browser.until("location.href", lambda here: here == f"{track}index.html")
+    browser.until("document.querySelector('nav a[href$=\"asv/index.html\"]')?.innerText")
+    browser.click("nav a[href$='asv/index.html']")
     browser.until("location.href", lambda here: here.startswith(site))
     browser.until(DRAWN, drawn(len(made.BENCHMARKS)))
-    browser.value("document.querySelector('.velocity-back a').click()")
+    browser.click(".velocity-back a")
+    browser.until("location.href", lambda here: here == f"{track}index.html")
+    browser.until("document.querySelector('a.home')?.innerText")
+    browser.click("a.home")
     browser.until("location.pathname", lambda path: path in ("/", "/index.html"))
     assert browser.failures() == []
 
