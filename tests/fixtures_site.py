@@ -146,6 +146,14 @@ def fill(track: tracks.Track, names: Iterable[str] = ("box",), cpu: str = "made-
                         stored.add(reading, benchmark)
 
 
+def on_gpu(track: tracks.Track) -> None:
+    """Make it so that the machine `box` measured with a GPU whose peaks are published, and counted six joules."""
+    for path in track.results_dir.glob("box/*"):
+        text = path.read_text("utf-8").replace('"backend": "cpu"', '"backend": "cuda"')
+        text = text.replace('"gpu": ""', '"gpu": "NVIDIA H200, 143771 MiB"')
+        path.write_text(text.replace('"notes":{}', '"notes":{"sampled_energy_j":6.0}'), "utf-8")
+
+
 def samples(benchmark: dict[str, Any], index: int, newest: bool, launch: str) -> list[float]:
     """Three samples of a case."""
     if benchmark["unit"] == "bytes":

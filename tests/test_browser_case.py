@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 from urllib.parse import unquote
 
@@ -20,6 +21,7 @@ pytestmark = pytest.mark.browser
 CASE = (made.BENCHMARKS[0]["name"], ("'tiny-float32'", "32"))
 FAILED = (made.BENCHMARKS[0]["name"], ("'tiny-4bit'", "128"))
 READOUT = "document.querySelector('[data-readout]').innerText"
+SAMPLES = "document.querySelector('[data-samples]').innerText"
 CANVAS = "(() => { const box = document.querySelector('[data-canvas]').getBoundingClientRect(); return [box.left, box.top, box.width, box.height]; })()"
 
 
@@ -180,6 +182,56 @@ def test_the_machine_and_the_unit_can_be_chosen(browser: Browser, site: str) -> 
     assert "machine" not in hash_of(browser)
     browser.value("document.querySelector('[data-control=zero]').click()")
     assert "not at 0" in browser.text()
+
+
+def test_raw_samples_are_shown_on_demand(browser: Browser, site: str) -> None:
+    """A button or a key opens the samples of the chosen commit, launch by launch; the address opens them again."""
+    opened(browser, site + case_page(*CASE))
+    assert not [
+        address
+        for address in browser.requests()
+        if "samples" in address.rpartition("/")[2] and "assets" not in address
+    ]
+    browser.click("[data-control=raw]")
+    browser.until(SAMPLES, lambda text: "Choose a commit" in text)
+    browser.value("document.querySelector('[data-canvas]').focus()")
+    press(browser, "End")
+    text = browser.until(SAMPLES, lambda text: "10.61" in text)
+    # Two launches of three samples, as stored: 0.99, 1 and 1.01 times 10.5 ms and a thousandth more.
+    assert "10.39 10.50 10.61" in " ".join(text.split())
+    assert browser.value("document.querySelectorAll('[data-samples] tbody tr').length") == 2
+    assert hash_of(browser)["raw"] == "1"
+    press(browser, "ArrowLeft")
+    browser.until(SAMPLES, lambda text: "20.79" in text)
+    address = browser.value("location.href")
+    opened(browser, address)
+    browser.until(SAMPLES, lambda text: "20.79" in text)
+    browser.value("document.querySelector('[data-canvas]').focus()")
+    press(browser, "r")
+    assert browser.value("document.querySelector('[data-samples]').hidden")
+    assert "raw" not in hash_of(browser)
+    assert complaints(browser) == []
+
+
+def test_the_roofline_is_drawn_where_it_is_known(browser: Browser, tmp_path: Path) -> None:
+    """On a machine with published peaks the least time is a line in the picture, and points say how much they reached."""
+    track = made.make_track(tmp_path)
+    made.fill(track)
+    made.on_gpu(track)
+    publish.publish([track], track.html_dir)
+    page = (track.html_dir / "made-up" / case_page(*CASE)).as_uri()
+    opened(browser, page + "#zero=1")
+    assert browser.value("document.querySelectorAll('.chart .roofline').length") == 1
+    assert "Roofline: " in browser.text()
+    assert "NVIDIA's data sheet" in browser.text()
+    browser.value("document.querySelector('[data-canvas]').focus()")
+    press(browser, "End")
+    browser.until(READOUT, lambda text: "% of the roofline" in text)
+    # Where all points lie close together the least of microseconds is not in the picture, and that is said.
+    browser.value("document.querySelector('[data-control=zero]').click()")
+    browser.value("velocity.chart.show([0, 2])")
+    assert browser.value("document.querySelectorAll('.chart .roofline').length") == 0
+    assert "outside of the picture" in browser.text()
 
 
 def test_a_failure_is_marked_and_said(browser: Browser, site: str) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import dataclasses
 import json
 import os
 import re
@@ -14,11 +15,24 @@ from typing import Any
 import fixtures_site as made
 import numpy as np
 import pytest
+import test_profile
+from fixtures_history import Lab
 
-from mlx_velocity import archive, cases, chronicle, commit_graph, indexed_series, stored_series, tracks
+from mlx_velocity import (
+    archive,
+    cases,
+    chronicle,
+    commit_graph,
+    indexed_series,
+    profiles,
+    records,
+    stored_series,
+    tracks,
+)
+from mlx_velocity.breakdown import Task
 from mlx_velocity.series import Point
 from mlx_velocity.site import front, pages, publish, told, writer
-from mlx_velocity.site.pages import case
+from mlx_velocity.site.pages import case, samples
 from mlx_velocity.site.record import SHORT, TrackRecord, case_page, commit_page
 from mlx_velocity.store.index import StoreIndex
 
@@ -99,7 +113,7 @@ def test_the_data_of_a_page_are_the_points(track: tracks.Track) -> None:
     with StoreIndex(track) as index:
         record = recorded(track, index)
     found = case.by_case(record.history)[made.BENCHMARKS[0]["name"], ("'tiny-float32'", "32")]
-    drawn = case._data(record, found)["series"][0]
+    drawn = case._data(record, found, {})["series"][0]
     values = np.frombuffer(base64.b64decode(drawn["value"]), "<f4")
     assert values == pytest.approx([point.value for point in found[0].points], rel=1e-6)
     assert np.cumsum(drawn["at"]).tolist() == list(range(len(found[0].points)))
@@ -132,18 +146,15 @@ def test_what_changed_lists_each_change_with_its_commit_and_command(track: track
 
 
 def test_every_link_within_our_pages_leads_somewhere(track: tracks.Track) -> None:
-    """A link from a page of ours to another file of the site has that file, but for pages that are not built yet."""
+    """A link from a page of ours to another file of the site has that file."""
     folder = build(track)
-    known = {"commits", "machines.html", "models.html", "compare.html"}
-    for path in [track.html_dir / "index.html", *folder.glob("*.html"), *folder.glob("cases/*.html")]:
+    for path in [track.html_dir / "index.html", *folder.glob("*.html"), *folder.glob("*/*.html")]:
         for link in seen(path).links:
             if link.startswith(("data:", "#")):
                 continue
             assert not link.startswith(("http:", "javascript:")), link
             target = Path(os.path.normpath(path.parent / link.partition("#")[0]))
-            relative = target.relative_to(folder) if target.is_relative_to(folder) else target
-            if relative.parts[0] not in known:
-                assert target.exists(), f"{path.name}: {link}"
+            assert target.exists(), f"{path.name}: {link}"
 
 
 def test_the_feed_is_valid_and_names_each_change_once(track: tracks.Track) -> None:
@@ -174,6 +185,68 @@ def test_a_suite_that_was_never_measured_has_pages(tmp_path: Path) -> None:
     held = json.loads(path.read_text("utf-8"))
     path.write_text(json.dumps({"version": held["version"]}), "utf-8")
     assert "Cases" in (build(track) / "cases" / "index.html").read_text("utf-8")
+
+
+def test_the_samples_of_a_commit_are_those_of_its_launches(track: tracks.Track) -> None:
+    """What a page loads of a commit's samples is what its readings hold, launch by launch, for the case that asks."""
+    folder = build(track)
+    (newest,) = track.results_dir.glob(f"box/{made.commits_of(track)[-1].hexsha[:8]}-*.readings.jsonl")
+    found = samples.by_case(newest.read_bytes())
+    name, params = made.BENCHMARKS[0]["name"], ("'tiny-float32'", "32")
+    wanted = [made.samples(made.BENCHMARKS[0], 0, True, launch) for launch in ("first", "second")]
+    own = found[samples.case_key(name, "1", params)]
+    assert [launch for launch, _, _ in own] == [1, 2]
+    assert [held for _, held, _ in own] == [pytest.approx(launch, rel=1e-5) for launch in wanted]
+    drawn = json.loads(seen(folder / case_page(name, params)).data)["series"][0]
+    assert drawn["key"] in found
+    file = folder / "data" / drawn["place"] / f"{made.commits_of(track)[-1].hexsha[:SHORT]}.samples.js"
+    assert json.dumps(own, separators=(",", ":")) in file.read_text("utf-8")
+
+
+def test_samples_tell_what_disturbed_a_launch(tmp_path: Path) -> None:
+    """A launch beside which the machine swapped says so; a broken line is passed over, and so is a later format."""
+    stored = made.open_results(track := made.make_track(tmp_path), made.commits_of(track)[0])
+    reading = records.Measurement(
+        "one", made.BENCHMARKS[0]["name"], "1", ["'tiny-float32'", "32"], "seconds", [1.0, 1.5], [],
+        "2026-01-01T00:00:00.000Z", 1.0, {}, {"swap_growth_bytes": 1 << 30},
+    )  # fmt: skip
+    stored.add(reading, made.BENCHMARKS[0])
+    text = stored.readings_path.read_bytes()
+    assert list(samples.by_case(b"{broken\n" + text).values()) == [[[1, [1, 1.5], ["degraded_swap"]]]]
+    assert samples.by_case(text.replace(b'"format":1', b'"format":99')) == {}
+
+
+def test_old_commits_are_published_without_samples(
+    track: tracks.Track, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of each machine the newest commits alone have samples in the site, however many it measured."""
+    monkeypatch.setattr(samples, "MOST", 2)
+    folder = build(track)
+    for place in folder.glob("data/*/"):
+        names = {path.name.partition(".")[0] for path in place.glob("*.samples.js")}
+        assert names == {commit.hexsha[:SHORT] for commit in made.commits_of(track)[-2:]}
+
+
+def test_a_change_says_which_part_grew(tmp_path: Path) -> None:
+    """Where the two commits of a change were profiled together, its page and the list of changes say what grew."""
+    lab = Lab(tmp_path)
+    lab.fill([1.0] * 8 + [1.2] * 8)
+    track = lab.track
+    with StoreIndex(track) as index:
+        ((found, shift),) = recorded(track, index).history.shifts()
+    model, tokens = found.params[0].strip("'"), int(found.params[1])
+    for commit, slower in ((shift.good, 0.0), (shift.commit, 0.05)):
+        taken = test_profile.profile(slower, noise=0.001, commit=commit.hash, together="ab", machine="box")
+        task = Task(model, "prefill", tokens, 0, 1)
+        header = dataclasses.replace(taken.header, task=task)
+        profiles.save(track.results_dir / "box", dataclasses.replace(taken, header=header))
+    folder = build(track)
+    for page in (folder / "index.html", folder / case_page(found.benchmark, found.params)):
+        (said,) = [" ".join(text.split()) for text in seen(page).texts if "Profile in" in text]
+        assert re.fullmatch(
+            rf"Profile in a prefill of {tokens} tokens through {model}: mlp rest \+[45]\d\.\d ms \(\+1\d % of the step\)",
+            said,
+        )
 
 
 # What nobody may break

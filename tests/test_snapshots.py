@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,18 @@ import fixtures_site as made
 import numpy as np
 import pytest
 
-from mlx_velocity import cases, changes, coverage, model_table, records, results, roofline_peaks, snapshots
+from mlx_velocity import (
+    cases,
+    changes,
+    coverage,
+    launch_columns,
+    model_table,
+    quality,
+    records,
+    results,
+    roofline_peaks,
+    snapshots,
+)
 from mlx_velocity.probe import models
 from mlx_velocity.store.columns import Columns
 from mlx_velocity.store.index import Stored, StoreIndex
@@ -66,6 +78,24 @@ def test_a_disturbed_snapshot_says_so(tmp_path: Path) -> None:
     made_of, _ = of(tmp_path)
     assert made_of["disturbed"] == [0]
     assert made_of["flags"] == {0: ["degraded_load"]}
+
+
+def test_columns_know_a_queue_as_a_single_look_does() -> None:
+    """Whether launches stood in a queue is the same of columns as of each look: on one core and several, with and
+    without what others did on that very core.
+    """
+    missing = float("nan")
+    looks = list(
+        itertools.product((1, 2, missing), (0.5, 0.95, missing), (0.1, 0.8, missing), (0.05, 0.4, missing))
+    )
+    names = ("allowed_cores", "own_busy_cores", "others_busy_cores", "others_on_core")
+    columns = {name: np.array(column) for name, column in zip(names, zip(*looks, strict=True), strict=True)}
+    single = [
+        quality.in_queue({name: value for name, value in zip(names, look, strict=True) if value == value})
+        for look in looks
+    ]
+    assert launch_columns._in_queue({"case": np.zeros(len(looks)), **columns}).tolist() == single
+    assert True in single
 
 
 def test_a_failure_is_no_number_and_keeps_its_reason(tmp_path: Path) -> None:

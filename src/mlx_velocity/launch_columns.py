@@ -70,7 +70,7 @@ def _in_queue(columns: Columns) -> Array:
     allowed = np.nan_to_num(columns.get("allowed_cores", nothing), nan=1)
     on_core = columns.get("others_on_core", nothing)
     busy = np.where(np.isnan(on_core), others > quality.BUSY_CORES, on_core > quality.BUSY_ON_CORE)
-    late: Array = (allowed == 1) & (own < quality.FIT_CORES) & busy
+    late: Array = (allowed == 1) & (own < quality.FIT_CORES) & ~np.isnan(others) & busy
     return late
 
 

@@ -44,8 +44,8 @@ NAV = (
 _TURNING = re.compile(r"(?<!\\)((?:\\\\)*)\\u(?:00[0189][0-9a-f]|007f|061c|200[ef]|202[89a-e]|206[6-9]|feff)")
 
 
-Job = tuple[Path, str, dict[str, Any]]
-"""Where a page goes, its template, and what the template is given."""
+Job = tuple[Path, Callable[..., str], tuple[Any, ...]]
+"""Where a file goes, the function that makes its text, and what that is given."""
 
 
 class Writer:
@@ -71,9 +71,7 @@ class Writer:
             return
         up = "../" * path.count("/")
         given = {"root": f"{up}../", "here": up, "track": self._record.track.name, **make()}
-        self._pending[path] = (self._html / path, template, given)
-        if len(self._pending) >= AT_ONCE * 8:
-            self._flush()
+        self._later(path, render, template, given)
 
     def script(self, path: str, name: str, held: Any) -> None:
         """Data that pages load when it is asked for (velocity.load in site.js): fetch() does not read files."""
@@ -84,6 +82,16 @@ class Writer:
         if not self._taken(path, key):
             (self._html / path).write_text(make(), "utf-8")
             self._note(path, _mark(self._html / path))
+
+    def deferred(self, path: str, key: Any, make: Callable[..., str], *given: Any) -> None:
+        """A file of text that another process may make: `make` is a function of a module, and `given` can be sent."""
+        if not self._taken(path, key):
+            self._later(path, make, *given)
+
+    def _later(self, path: str, make: Callable[..., str], *given: Any) -> None:
+        self._pending[path] = (self._html / path, make, given)
+        if len(self._pending) >= AT_ONCE * 8:
+            self._flush()
 
     def _taken(self, path: str, key: Any) -> bool:
         """Whether the file was as it should be since the last publish, and is in place again."""
@@ -102,9 +110,9 @@ class Writer:
 
     def _flush(self) -> None:
         jobs = list(self._pending.values())
-        marks: Iterable[list[int]] = map(_render, jobs)
+        marks: Iterable[list[int]] = map(_made, jobs)
         if self._pool is not None and usable_cores() > 1 and len(jobs) >= AT_ONCE:
-            marks = self._pool.map(_render, jobs, chunksize=AT_ONCE // 2)
+            marks = self._pool.map(_made, jobs, chunksize=AT_ONCE // 2)
         for path, mark in zip(self._pending, marks, strict=True):
             self._note(path, mark)
         self._pending.clear()
@@ -147,9 +155,14 @@ def stamp() -> str:
     return digest.hexdigest()
 
 
-def _render(job: Job) -> list[int]:
-    target, template, given = job
-    target.write_text(templates().get_template(template).render(given), "utf-8")
+def render(template: str, given: dict[str, Any]) -> str:
+    """A page's text."""
+    return templates().get_template(template).render(given)
+
+
+def _made(job: Job) -> list[int]:
+    target, make, given = job
+    target.write_text(make(*given), "utf-8")
     return _mark(target)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import statistics
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -84,6 +85,17 @@ def read(data: bytes, keys: Keys) -> tuple[dict[str, Any], Columns]:
         **{key: table[:, i] for i, key in enumerate(SENSORS) if not np.isnan(table[:, i]).all()},
     }
     return {**head, "order": list(launches)}, columns
+
+
+def measured(data: bytes) -> Iterator[dict[str, Any]]:
+    """The measurements of a readings file as they are stored; lines that can't be read are passed over."""
+    for line in data.split(b"\n")[:-1]:
+        try:
+            kind, held = _line(line)
+            if kind == "measurement":
+                yield held
+        except BROKEN_LINE:
+            continue
 
 
 _FAILURE = ("outcome", "reason", "benchmark", "version", "params", "exit_code", "started")

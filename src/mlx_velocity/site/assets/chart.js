@@ -56,7 +56,7 @@
       const failed = item.failed.map(([at, reason]) => ({ commit: commits[at], failed: item.reasons[reason] }));
       // What a reader steps through: points and failures in the order of the branch.
       const stops = [...points, ...failed].sort((a, b) => a.commit.place - b.commit.place);
-      return { name: item.name, points, failed, stops, segments: item.segments };
+      return { name: item.name, place: item.place, key: item.key, least: item.least, peaks: item.peaks, points, failed, stops, segments: item.segments };
     });
     return { ...held, commits, series };
   }
@@ -85,6 +85,7 @@
       this.number = Math.max(named, 0);
       this.rate = asked.view === "rate" && !!this.data.tokens;
       this.zero = asked.zero === "1";
+      this.raw = asked.raw === "1";
       const at = (hash) => this.data.commits.find((commit) => hash && commit.hash.startsWith(hash));
       const [from, to] = [at(asked.from), at(asked.to)];
       this.span = from && to && from.place < to.place ? [from.place, to.place] : null;
@@ -100,7 +101,7 @@
       velocity.state.set({
         machine: this.number ? this.series.name : "", view: this.rate ? "rate" : "", zero: this.zero ? "1" : "",
         from: this.span ? hash(this.span[0]) : "", to: this.span ? hash(this.span[1]) : "",
-        at: this.stop?.commit.hash,
+        at: this.stop?.commit.hash, raw: this.raw ? "1" : "",
       });
     }
 
@@ -188,6 +189,7 @@
         this.keep(); this.draw(); this.tell();
       });
       controls.zero?.addEventListener("change", () => { this.zero = controls.zero.checked; this.keep(); this.draw(); });
+      controls.raw?.addEventListener("click", () => this.showRaw(!this.raw));
       controls.in?.addEventListener("click", () => this.zoom(0.5));
       controls.out?.addEventListener("click", () => this.zoom(2));
       controls.all?.addEventListener("click", () => this.show(null));
@@ -206,6 +208,7 @@
         Home: () => this.choose(0), End: () => this.choose(stops.length - 1),
         "+": () => this.zoom(0.5), "=": () => this.zoom(0.5), "-": () => this.zoom(2), "0": () => this.show(null),
         n: () => this.chooseChange(1), p: () => this.chooseChange(-1),
+        r: () => this.showRaw(!this.raw),
         Escape: () => { this.at = -1; this.keep(); this.draw(); this.tell(); },
       };
       if (!actions[event.key]) return;

@@ -33,6 +33,9 @@
       make("th", { scope: "row", class: "text" }, label), cell("number", value(row.a)), cell("number", value(row.b)),
       cell("number", shown), cell(row.a.value !== null && row.b.value !== null ? "number" : "text", interval),
       cell("number", row.tokens ? `${per(row.a)} → ${per(row.b)}` : ""), cell("", flags));
+    // On a phone a row is a card: what its head says elsewhere stands before its cells.
+    made.cells[2].dataset.label = "→";
+    if (row.tokens) made.cells[5].dataset.label = "tokens/s";
     made.cells[1].dataset.value = row.a.value ?? "";
     made.cells[2].dataset.value = row.b.value ?? "";
     made.cells[3].dataset.value = row.ratio ? row.ratio.value : "";

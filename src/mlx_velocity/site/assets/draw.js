@@ -38,6 +38,7 @@
       const clip = draw("svg", { x: LEFT - 6, y: TOP - 6, width: width - LEFT - RIGHT + 12, height: height - TOP - BOTTOM + 12,
         viewBox: `${LEFT - 6} ${TOP - 6} ${width - LEFT - RIGHT + 12} ${height - TOP - BOTTOM + 12}` }, svg);
       if (inside.length > MANY) this.columns(clip, inside); else this.bands(clip, inside);
+      this.roofline(clip, svg);
       this.levels(clip);
       this.marks(clip, inside);
       this.chosen = draw("g", {}, svg);
@@ -58,6 +59,7 @@
       }
       if (!inside.length) [low, high] = [0, 1];
       if (this.zero) low = 0;
+      [low, high] = this.withRoofline(low, high);
       const room = (high - low) * 0.06 || Math.abs(high) * 0.02 || 1;
       this.ends = [this.zero ? 0 : Math.max(low - room, 0), high + room];
       const start = this.ends[0];
@@ -66,6 +68,25 @@
       this.unit = unit; this.factor = factor;
       this.note.textContent = start > 0
         ? `The axis begins at ${three(start / factor)} ${unit}, not at 0; ${better}.` : `The axis begins at 0; ${better}.`;
+    },
+
+    /** The ends with the roofline between them, where the points keep half of the height. */
+    withRoofline(low, high) {
+      const { least } = this.series;
+      if (!least) return [low, high];
+      const at = this.seen(least), ends = [Math.min(low, at), Math.max(high, at)];
+      return ends[1] - ends[0] <= 2 * (high - low) || (this.zero && !this.rate) ? ends : [low, high];
+    },
+
+    roofline(clip, svg) {
+      const { least, peaks } = this.series;
+      if (!least) return;
+      const at = this.seen(least), y = this.y(at);
+      const inside = at >= this.ends[0] && at <= this.ends[1];
+      this.note.textContent += ` Roofline: ${this.words(least)} (${peaks})${inside ? "." : ", outside of the picture."}`;
+      if (!inside) return;
+      draw("line", { class: "roofline", x1: LEFT, x2: this.width - RIGHT, y1: y, y2: y }, clip);
+      draw("text", { class: "tick end", x: this.width - RIGHT - 4, y: y - 5 }, svg, "roofline");
     },
 
     axes(svg, inside) {
@@ -189,6 +210,7 @@
     /** Below the picture: what there is to know of a point. What is only pointed at is not read aloud. */
     async tell(stop = this.stop, pointed = false) {
       this.said.setAttribute("aria-live", pointed ? "off" : "polite");
+      if (!pointed) this.samples();
       if (!stop) {
         this.said.replaceChildren(this.said.dataset.empty);
         return;
@@ -223,8 +245,14 @@
       const level = segment ? `; the level here is ${this.words(segment[2])}` : "";
       return [
         shift && `A change begins here, ${shift.words}.`, border && `Something else changed here: ${border}.`,
-        disturbed && `Disturbed, so that it says nothing of the commit: ${disturbed}.`, `${counted}${level}.`,
+        disturbed && `Disturbed, so that it says nothing of the commit: ${disturbed}.`, `${counted}${level}${this.reached(stop)}.`,
       ].filter(Boolean);
+    },
+
+    /** How much of what the machine can do a point reached. */
+    reached({ value }) {
+      const { least } = this.series;
+      return least ? `; ${+((least / value) * 100).toPrecision(2)} % of the roofline` : "";
     },
   });
 

@@ -5,11 +5,21 @@ from __future__ import annotations
 from concurrent.futures import Executor
 from pathlib import Path
 
-from mlx_velocity.site.pages import case, cases, changed, commit, compare, machines, models, snapshots
+from mlx_velocity.site.pages import (
+    case,
+    cases,
+    changed,
+    commit,
+    compare,
+    machines,
+    models,
+    samples,
+    snapshots,
+)
 from mlx_velocity.site.record import TrackRecord
 from mlx_velocity.site.writer import Writer
 
-PAGES = (changed, cases, case, models, commit, compare, machines, snapshots)
+PAGES = (changed, cases, case, models, commit, compare, machines, snapshots, samples)
 """Each has write(record, writer)."""
 
 

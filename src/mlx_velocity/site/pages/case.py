@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import dataclasses
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -14,8 +14,8 @@ from mlx_velocity import units
 from mlx_velocity.history_report import CaseHistory, HistoryReport
 from mlx_velocity.report import history_words as words
 from mlx_velocity.series import Point
-from mlx_velocity.site import plain
-from mlx_velocity.site.pages import shifts
+from mlx_velocity.site import grown, plain, rooflines
+from mlx_velocity.site.pages import samples, shifts
 from mlx_velocity.site.record import SHORT, TrackRecord, case_page
 from mlx_velocity.site.writer import Writer
 from mlx_velocity.stored_series import NOT_MEASURED
@@ -29,16 +29,23 @@ SURE = 1.96
 """Standard errors of a 95 % interval."""
 
 Key = tuple[str, tuple[str, ...]]
+Changes = list[list[dict[str, Any]]]
+"""Of each series of a case, the newest first."""
 
 
 def write(record: TrackRecord, writer: Writer) -> None:
     """The pages of all cases, and the files of the commits' subjects."""
+    least = rooflines.by_series(record)
+    profiled = grown.stored(record.index.root)
     for (benchmark, params), found in by_case(record.history).items():
-        held = _data(record, found)
-        key = [held, [_changes(record.history, case) for case in found]]
+        held = _data(record, found, least)
+        changed = [_changes(record, profiled, case) for case in found]
+        key = [held, changed]
 
-        def make(found: Sequence[CaseHistory] = found, held: dict[str, Any] = held) -> dict[str, Any]:
-            return _page(record, found, held)
+        def make(
+            found: Sequence[CaseHistory] = found, held: dict[str, Any] = held, changed: Changes = changed
+        ) -> dict[str, Any]:
+            return _page(record, found, held, changed)
 
         writer.page(case_page(benchmark, params), "case.html", key, make)
     _subjects(record, writer)
@@ -65,7 +72,9 @@ def name_of(case: CaseHistory, found: Sequence[CaseHistory]) -> str:
     return ", ".join(said)
 
 
-def _page(record: TrackRecord, found: Sequence[CaseHistory], held: dict[str, Any]) -> dict[str, Any]:
+def _page(
+    record: TrackRecord, found: Sequence[CaseHistory], held: dict[str, Any], changed: Changes
+) -> dict[str, Any]:
     first = found[0]
     return {
         "label": first.label,
@@ -74,9 +83,16 @@ def _page(record: TrackRecord, found: Sequence[CaseHistory], held: dict[str, Any
         "unit": first.unit,
         "tokens": first.tokens,
         "cpu": any(_on_cpu(case) for case in found),
-        "series": [_series(record, case, found) for case in found],
+        "series": [
+            {**_series(record, case, found), "changes": own, "roofline": _share(case, drawn.get("least"))}
+            for case, own, drawn in zip(found, changed, held["series"], strict=True)
+        ],
         "held": held,
     }
+
+
+def _share(case: CaseHistory, least: float | None) -> str:
+    return units.share(least / case.now) if least and case.now else ""
 
 
 def _on_cpu(case: CaseHistory) -> bool:
@@ -95,7 +111,6 @@ def _series(record: TrackRecord, case: CaseHistory, found: Sequence[CaseHistory]
         "now": quantity(case, case.now),
         "now_interval": interval(case, now.low, now.high) if now and now.low < now.high else "",
         "newest": dataclasses.asdict(case.newest) if case.newest else None,
-        "changes": _changes(record.history, case),
         "remarks": [
             *(words.border(case, number) for number in range(len(case.borders))),
             *words.gaps([gap for gap in case.gaps if gap.reason != NOT_MEASURED]),
@@ -105,8 +120,11 @@ def _series(record: TrackRecord, case: CaseHistory, found: Sequence[CaseHistory]
     }
 
 
-def _changes(told: HistoryReport, case: CaseHistory) -> list[dict[str, Any]]:
-    return [shifts.row(told, case, shift) for shift in reversed(case.shifts)]
+def _changes(record: TrackRecord, profiled: grown.Pairs, case: CaseHistory) -> list[dict[str, Any]]:
+    return [
+        shifts.row(record.history, case, shift, grown.said(profiled, record.benchmarks, case, shift))
+        for shift in reversed(case.shifts)
+    ]
 
 
 def _row(record: TrackRecord, case: CaseHistory, point: Point) -> dict[str, Any]:
@@ -136,7 +154,9 @@ def interval(case: CaseHistory, low: float, high: float) -> str:
 # What the script draws
 
 
-def _data(record: TrackRecord, found: Sequence[CaseHistory]) -> dict[str, Any]:
+def _data(
+    record: TrackRecord, found: Sequence[CaseHistory], least: Mapping[rooflines.Key, tuple[float, str]]
+) -> dict[str, Any]:
     """All series of a case as chart.js reads them. Commits are counted along the branch (`place`)."""
     line = record.line
     places = sorted({line.place[item.commit] for case in found for item in (*case.points, *_tried(case))})
@@ -154,7 +174,7 @@ def _data(record: TrackRecord, found: Sequence[CaseHistory]) -> dict[str, Any]:
         "tags": [
             [number[place], plain.text(line.commits[place].tags[0])] for place in places if line.commits[place].tags
         ],
-        "series": [_drawn(record, case, found, number) for case in found],
+        "series": [{**_drawn(record, case, found, number), **_roofline(case, least)} for case in found],
     }  # fmt: skip
 
 
@@ -165,6 +185,8 @@ def _drawn(
     reasons: dict[str, int] = {}
     return {
         "name": plain.text(name_of(case, found)),
+        "place": samples.place_key(case.machine, case.environment),
+        "key": samples.case_key(case.benchmark, case.version, tuple(case.params)),
         "at": _steps([number[place[point.commit]] for point in points]),
         "value": _floats(point.value for point in points),
         # 95 %, as a share of the value; 0 where there was one launch.
@@ -186,6 +208,15 @@ def _drawn(
         ],
         "borders": [[border.index, plain.text(border.reason)] for border in case.borders],
     }
+
+
+def _roofline(case: CaseHistory, least: Mapping[rooflines.Key, tuple[float, str]]) -> dict[str, Any]:
+    """The least seconds of a case in its present version, and whose peaks say so; nothing where that is not known."""
+    key = (case.machine, case.environment, case.benchmark, tuple(case.params))
+    if not case.current or key not in least:
+        return {}
+    seconds, peaks = least[key]
+    return {"least": float(f"{seconds:.6g}"), "peaks": peaks}
 
 
 def _tried(case: CaseHistory) -> Iterable[Any]:

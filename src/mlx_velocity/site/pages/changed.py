@@ -9,7 +9,7 @@ from typing import Any
 from mlx_velocity import units
 from mlx_velocity.history_report import CaseHistory, Shift
 from mlx_velocity.report import history_words as words
-from mlx_velocity.site import plain
+from mlx_velocity.site import grown, plain
 from mlx_velocity.site.pages import shifts
 from mlx_velocity.site.record import TrackRecord, case_page
 from mlx_velocity.site.writer import Writer
@@ -26,7 +26,11 @@ def write(record: TrackRecord, writer: Writer) -> None:
     """The page and the feed."""
     told = record.history
     found = list(told.shifts())
-    rows = [shifts.row(told, case, shift) for case, shift in found[:LISTED]]
+    profiled = grown.stored(record.index.root)
+    rows = [
+        shifts.row(told, case, shift, grown.said(profiled, record.benchmarks, case, shift))
+        for case, shift in found[:LISTED]
+    ]
     counts: Counter[str] = Counter(shift.state for _, shift in found)
     summary = [(state, counts[state]) for state in STATES if counts[state]]
     machines = [_machine(machine) for machine in told.machines]

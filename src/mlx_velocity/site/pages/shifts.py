@@ -12,8 +12,8 @@ from mlx_velocity.report import history_words as words
 from mlx_velocity.site.record import case_page, commit_page
 
 
-def row(told: HistoryReport, case: CaseHistory, shift: Shift) -> dict[str, Any]:
-    """What is said of a change: all of it texts, but for numbers to sort by."""
+def row(told: HistoryReport, case: CaseHistory, shift: Shift, grew: str = "") -> dict[str, Any]:
+    """What is said of a change: all of it texts, but for numbers to sort by. `grew` is what its profile says."""
     levels = [units.quantity(value, case.unit) for value in (shift.before, shift.after)]
     rates = [words.rate(case, value) for value in (shift.before, shift.after)]
     return {
@@ -33,6 +33,7 @@ def row(told: HistoryReport, case: CaseHistory, shift: Shift) -> dict[str, Any]:
         "commit_page": commit_page(shift.commit.hash),
         "suspects": shift.suspects,
         "reason": shift.reason,
+        "grew": grew,
         "explained": list(words.explained(shift)),
         "commands": [command.partition(": ")[::2] for command in words.commands(told, case, shift)],
     }
