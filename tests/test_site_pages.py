@@ -170,6 +170,18 @@ def test_the_feed_is_valid_and_names_each_change_once(track: tracks.Track) -> No
     assert all(entry.findtext(f"{ATOM}author/{ATOM}name") for entry in entries)
 
 
+def test_the_first_page_counts_what_changed(tmp_path: Path) -> None:
+    """Beside each track stands how many changes are in which state, each count linked to its changes."""
+    lab = Lab(tmp_path)
+    lab.fill([1.0] * 8 + [1.2] * 8)
+    with StoreIndex(lab.track) as index:
+        ((_, shift),) = recorded(lab.track, index).history.shifts()
+    build(lab.track)
+    page = seen(lab.track.html_dir / "index.html")
+    assert f"1 {shift.state}" in page.texts
+    assert f"made-up/index.html#state={shift.state}" in page.links
+
+
 def test_a_site_without_results_says_how_to_get_some() -> None:
     """The first page without tracks names the command that measures."""
     page = front.page([])

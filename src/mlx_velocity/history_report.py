@@ -18,6 +18,8 @@ FORMAT = 1
 Direction = Literal["regressed", "improved"]
 State = Literal["open", "accepted", "fixed", "unconfirmed", "improved"]
 """`open`, `accepted` and `fixed` are said of regressions; `unconfirmed` of either direction."""
+STATES: tuple[State, ...] = ("open", "unconfirmed", "improved", "accepted", "fixed")
+"""In the order in which a reader wants them."""
 
 
 @dataclass(frozen=True)

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from mlx_velocity.history_report import STATES
 from mlx_velocity.site.writer import data, templates
 
 ASSETS = Path(__file__).with_name("assets")
@@ -25,6 +26,8 @@ class Listed:
     newest: str = ""
     """The newest measured commit: its subject and date."""
     backends: frozenset[str] = field(default=frozenset())
+    changes: Mapping[str, int] = field(default_factory=dict)
+    """State → how many changes are in it."""
 
 
 def write(html: Path, tracks: Sequence[Listed]) -> None:
@@ -38,4 +41,8 @@ def write(html: Path, tracks: Sequence[Listed]) -> None:
 def page(tracks: Sequence[Listed]) -> str:
     """The first page; without tracks it says how to get results."""
     cpu = any("cpu" in track.backends for track in tracks)
-    return templates().get_template("front.html").render(root="", here="", track="", tracks=tracks, cpu=cpu)
+    return (
+        templates()
+        .get_template("front.html")
+        .render(root="", here="", track="", tracks=tracks, cpu=cpu, states=STATES)
+    )

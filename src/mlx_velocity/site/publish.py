@@ -8,6 +8,7 @@ import re
 import shutil
 import tempfile
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Executor
 from contextlib import contextmanager
@@ -52,6 +53,8 @@ class PublishedTrack:
     graphs: int
     made: int
     """Graphs that had to be made; the others did not change."""
+    changes: dict[str, int] = field(default_factory=dict)
+    """State → how many changes of the present cases are in it."""
 
 
 @dataclass(frozen=True)
@@ -130,10 +133,11 @@ def _track(
             (graph.commits[commit] for commit in reversed(graph.commits) if commit in measured), None
         )
         backends = {str(item.head["params"].get("backend", "")) for item in index.results()}
+        changes = Counter(shift.state for _, shift in history.shifts())
         return PublishedTrack(
             track.name, folder, tree.commits, sorted({item.machine for item in index.results()}),
             newest.subject if newest else "", frozenset(backends), index.problems, _notes(index, tree),
-            tree.graphs, tree.made,
+            tree.graphs, tree.made, dict(changes),
         )  # fmt: skip
 
 
@@ -166,7 +170,9 @@ def _notes(index: StoreIndex, tree: asv_tree.Tree) -> list[str]:
 
 def _front(html: Path, done: Sequence[PublishedTrack]) -> None:
     listed = [
-        front.Listed(item.name, item.folder, item.commits, item.machines, item.newest, item.backends)
+        front.Listed(
+            item.name, item.folder, item.commits, item.machines, item.newest, item.backends, item.changes
+        )
         for item in done
     ]
     front.write(html, listed)

@@ -7,7 +7,7 @@ from collections import Counter
 from typing import Any
 
 from mlx_velocity import units
-from mlx_velocity.history_report import CaseHistory, Shift
+from mlx_velocity.history_report import STATES, CaseHistory, Shift
 from mlx_velocity.report import history_words as words
 from mlx_velocity.site import grown, plain
 from mlx_velocity.site.pages import shifts
@@ -18,7 +18,6 @@ LISTED = 300
 """Changes on the page: the largest. The pages of the cases hold all."""
 FED = 50
 """Changes in the feed: the newest."""
-STATES = ("open", "unconfirmed", "improved", "accepted", "fixed")
 FEED = "changes.atom"
 
 
