@@ -32,7 +32,7 @@ from mlx_velocity import (
 from mlx_velocity.breakdown import Task
 from mlx_velocity.series import Point
 from mlx_velocity.site import front, pages, publish, told, writer
-from mlx_velocity.site.pages import case, samples
+from mlx_velocity.site.pages import case, changed, samples
 from mlx_velocity.site.record import SHORT, TrackRecord, case_page, commit_page
 from mlx_velocity.store.index import StoreIndex
 
@@ -143,6 +143,20 @@ def test_what_changed_lists_each_change_with_its_commit_and_command(track: track
         assert shift.commit.subject in text
         assert f"{case_page(found.benchmark, found.params)}#{shift.id}" in page.links
     assert re.search("mlx-velocity (history|compare|bisect) ", text)
+
+
+def test_the_newest_changes_are_listed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of more changes than a page holds the newest are on it, and not those that were larger long ago."""
+    monkeypatch.setattr(changed, "LISTED", 1)
+    lab = Lab(tmp_path, 40)
+    lab.fill([1.0] * 12 + [2.0] * 12 + [2.3] * 12)
+    with StoreIndex(lab.track) as index:
+        large, small = (shift for _, shift in recorded(lab.track, index).history.shifts())
+    assert large.ratio > small.ratio
+    text = " ".join(seen(build(lab.track) / "index.html").texts)
+    assert small.id in text
+    assert large.id not in text
+    assert "newest 1 are listed" in " ".join(text.split())
 
 
 def test_every_link_within_our_pages_leads_somewhere(track: tracks.Track) -> None:

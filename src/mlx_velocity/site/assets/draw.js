@@ -180,7 +180,7 @@
         if (disturbed) draw("path", { class: "disturbed", d: `M${x - 4} ${y}L${x} ${y - 4}L${x + 4} ${y}L${x} ${y + 4}Z` }, clip);
         if (border) draw("line", { class: "border", x1: x, x2: x, y1: TOP, y2: bottom }, clip);
         if (!shift) continue;
-        draw("line", { class: `shift ${shift.state}`, x1: x, x2: x, y1: TOP, y2: bottom }, clip);
+        draw("line", { class: `shift ${shift.state}`, x1: x, x2: x, y1: TOP + 16, y2: bottom }, clip);
         draw("text", { class: `sign middle ${shift.state}`, x, y: TOP + 12 }, clip, STATES[shift.state]);
       }
       const [low, high] = this.shown;

@@ -1,4 +1,4 @@
-"""What changed: the change points of all machines, the largest first. It is the first page of a track, and its feed."""
+"""What changed: the newest change points of all machines, the largest first. The first page of a track, and its feed."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from mlx_velocity.site.record import TrackRecord, case_page
 from mlx_velocity.site.writer import Writer
 
 LISTED = 300
-"""Changes on the page: the largest. The pages of the cases hold all."""
+"""Changes on the page: the newest. The pages of the cases hold all."""
 FED = 50
 """Changes in the feed: the newest."""
 FEED = "changes.atom"
@@ -25,10 +25,13 @@ def write(record: TrackRecord, writer: Writer) -> None:
     """The page and the feed."""
     told = record.history
     found = list(told.shifts())
+    newest = sorted(found, key=lambda pair: -record.line.place[pair[1].commit.hash])[:LISTED]
+    listed = {(case.machine, shift.id) for case, shift in newest}
     profiled = grown.stored(record.index.root)
     rows = [
         shifts.row(told, case, shift, grown.said(profiled, record.benchmarks, case, shift))
-        for case, shift in found[:LISTED]
+        for case, shift in found
+        if (case.machine, shift.id) in listed
     ]
     counts: Counter[str] = Counter(shift.state for _, shift in found)
     summary = [(state, counts[state]) for state in STATES if counts[state]]
@@ -40,8 +43,7 @@ def write(record: TrackRecord, writer: Writer) -> None:
         "cpu": any("backendcpu" in case.environment for machine in told.machines for case in machine.cases),
     }  # fmt: skip
     writer.page("index.html", "changed.html", held, lambda: held)
-    newest = sorted(found, key=lambda pair: -record.line.place[pair[1].commit.hash])[:FED]
-    entries = [_entry(record, case, shift) for case, shift in newest]
+    entries = [_entry(record, case, shift) for case, shift in newest[:FED]]
     updated = _moment(record, record.line.commits[-1].hash) if record.line.commits else ""
     feed = {"entries": entries, "updated": updated, "id": _urn(record, "feed")}
     writer.page(FEED, "changes.atom", feed, lambda: feed)
