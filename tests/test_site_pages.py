@@ -16,7 +16,7 @@ import fixtures_site as made
 import numpy as np
 import pytest
 import test_profile
-from fixtures_history import Lab
+from fixtures_history import QUIET, Lab
 
 from mlx_velocity import (
     archive,
@@ -157,6 +157,21 @@ def test_the_newest_changes_are_listed(tmp_path: Path, monkeypatch: pytest.Monke
     assert small.id in text
     assert large.id not in text
     assert "newest 1 are listed" in " ".join(text.split())
+
+
+def test_the_control_is_drawn_at_every_commit(tmp_path: Path) -> None:
+    """What a fixed computation took beside the measurements is a picture with a point for each commit, in its order."""
+    lab = Lab(tmp_path, 60)
+    for place in range(60):
+        lab.add(place, [1.0, 1.0], sensors={**QUIET, "control_s": 0.05 if place < 30 else 0.06})
+    page = seen(build(lab.track) / "machines.html")
+    (points,) = [held["points"] or "" for tag, held in page.tags if tag == "polyline"]
+    places = [tuple(map(float, point.split(","))) for point in points.split(" ")]
+    assert len(places) == 60
+    assert [x for x, _ in places] == sorted(x for x, _ in places)
+    # Slower is higher up, as on the pages of the cases.
+    assert places[0][1] > places[-1][1]
+    assert any("last third against first third: +20.0 %" in text for text in page.texts)
 
 
 def test_every_link_within_our_pages_leads_somewhere(track: tracks.Track) -> None:

@@ -19,6 +19,8 @@ FIELDS = {
 }  # fmt: skip
 PICTURE = (600, 120)
 """Width and height of the control's picture, in units of its own."""
+LABELLED = 60
+"""At its left, for the numbers at its ends."""
 MOST_POINTS = 400
 LISTED = 50
 
@@ -142,6 +144,7 @@ def _control(record: TrackRecord, place: Place) -> dict[str, Any] | None:
     if not points:
         return None
     values = [value for _, value in points]
+    line, bottom, top = _line(values)
     drift = quality.drift([{"control": value} for value in values]).get("control")
     return {
         "count": len(values),
@@ -151,20 +154,22 @@ def _control(record: TrackRecord, place: Place) -> dict[str, Any] | None:
         "drift": units.percent_change(drift) if drift else "",
         "first": _commit(record, points[0][0]),
         "last": _commit(record, points[-1][0]),
-        "line": _line(values),
+        "line": line,
+        "ends": [units.seconds(bottom), units.seconds(top)],
         "size": PICTURE,
     }
 
 
-def _line(values: list[float]) -> str:
-    """The points of an SVG polyline, thinned by medians."""
+def _line(values: list[float]) -> tuple[str, float, float]:
+    """The points of an SVG polyline, thinned by medians, and what its lower and upper edge stand for."""
     step = math.ceil(len(values) / MOST_POINTS)
     thin = [statistics.median(values[start : start + step]) for start in range(0, len(values), step)]
     low, high = min(thin), max(thin)
     # A picture of less than 2 % from end to end would show nothing but noise, as if it were much.
     room = max(high - low, 0.02 * high) or 1.0
     width, height = PICTURE
-    return " ".join(
-        f"{width * number / max(1, len(thin) - 1):.1f},{height - 5 - (height - 10) * (value - low) / room:.1f}"
+    line = " ".join(
+        f"{LABELLED + (width - LABELLED - 5) * number / max(1, len(thin) - 1):.1f},{height - 5 - (height - 10) * (value - low) / room:.1f}"
         for number, value in enumerate(thin)
     )
+    return line, low, low + room
