@@ -133,7 +133,7 @@ def _track(
             (graph.commits[commit] for commit in reversed(graph.commits) if commit in measured), None
         )
         backends = {str(item.head["params"].get("backend", "")) for item in index.results()}
-        changes = Counter(shift.state for _, shift in history.shifts())
+        changes: Counter[str] = Counter(shift.state for _, shift in history.shifts())
         return PublishedTrack(
             track.name, folder, tree.commits, sorted({item.machine for item in index.results()}),
             newest.subject if newest else "", frozenset(backends), index.problems, _notes(index, tree),
