@@ -157,7 +157,9 @@ LAYERS = {
         ),
         frozenset({"words", "edges"}),
         # numpy holds the index's columns; there are no sums in it.
-        frozenset({"asv", "filelock", "git", "gitdb", "jsonschema", "numpy", "packaging", "psutil", "uv"}),
+        frozenset(
+            {"asv", "filelock", "git", "gitdb", "jsonschema", "numpy", "orjson", "packaging", "psutil", "uv"}
+        ),
         # An update of the release list is the only one who needs it.
         inside=frozenset({"pypi_simple"}),
         # What a profile selects is one table, for our runner and for stock asv.
@@ -224,7 +226,7 @@ LAYERS = {
     "commands": Layer(
         frozenset({"commands.*", "site.*"}),
         frozenset({"words", "maths", "edges", "comparing", "views", "monitor", "report", "commands"}),
-        frozenset({"asv", "asv_tachyon", "filelock", "jinja2", "markupsafe", "numba", "numpy", "rich"}),
+        frozenset({"asv", "asv_tachyon", "filelock", "jinja2", "markupsafe", "numba", "numpy", "orjson", "rich"}),
         # What is measured across frameworks is one table, for the command and for its workers; and what a model
         # is, and how our prefill is cut, is known where it is measured.
         also=frozenset({"frameworks.tasks", "probe.models", "probe.workloads"}),

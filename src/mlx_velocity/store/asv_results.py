@@ -8,6 +8,7 @@ import math
 from typing import Any
 
 import numpy as np
+import orjson
 from asv.results import Results
 from numpy.typing import NDArray
 
@@ -31,7 +32,7 @@ def read(data: bytes, keys: Keys, known: Known) -> tuple[dict[str, Any], Columns
 
     Raises ValueError, KeyError and the like, as asv does, where the file is not what asv reads.
     """
-    held = json.loads(data.decode("utf-8"))
+    held = _parsed(data)
     if not isinstance(held, dict):
         raise ValueError("it holds no result")
     if held.get("version") != Results.api_version:
@@ -57,6 +58,14 @@ def read(data: bytes, keys: Keys, known: Known) -> tuple[dict[str, Any], Columns
     return head, columns
 
 
+def _parsed(data: bytes) -> Any:
+    """The JSON of a file. asv writes not-a-number for what was not measured, which only the slower parser reads."""
+    try:
+        return orjson.loads(data)
+    except ValueError:
+        return json.loads(data.decode("utf-8"))
+
+
 def _ordered(name: str, row: dict[str, Any]) -> list[Any]:
     """A row that has its columns in another order."""
     if unknown := row.keys() - set(ASV_COLUMNS):
@@ -72,6 +81,7 @@ class _Rows:
         self.entries: list[int] = []
         self.cases: list[int] = []
         self.held: dict[str, list[Any]] = {name: [] for name in ("started", "value", "low", "high", "repeat")}
+        self.numbers = [self.held[name] for name in ("value", "low", "high", "repeat")]
         self.strange = 0
 
     def add(self, name: str, row: list[Any]) -> None:
@@ -86,12 +96,13 @@ class _Rows:
         elif len(result) != count:
             cases, count = cases[: len(result)], min(count, len(result))
         self.cases += cases
-        for key, column in (("value", result), ("low", low), ("high", high), ("repeat", repeat)):
-            if isinstance(column, list) and len(column) == count:
-                self.held[key] += column
+        for held, column in zip(self.numbers, (result, low, high, repeat), strict=True):
+            if not isinstance(column, list):
+                held += [None] * count
+            elif len(column) == count:
+                held += column
             else:
-                self.held[key] += (list(column) if isinstance(column, list) else [])[:count]
-                self.held[key] += [None] * (len(self.cases) - len(self.held[key]))
+                held += (column + [None] * count)[:count]
 
     def _numbers(self, name: str, version: Any, params: Any) -> tuple[int, list[int]]:
         """The numbers of a benchmark and its parameter sets, which are those of the file before in most cases."""
