@@ -226,7 +226,9 @@ LAYERS = {
     "commands": Layer(
         frozenset({"commands.*", "site.*"}),
         frozenset({"words", "maths", "edges", "comparing", "views", "monitor", "report", "commands"}),
-        frozenset({"asv", "asv_tachyon", "filelock", "jinja2", "markupsafe", "numba", "numpy", "orjson", "rich"}),
+        frozenset(
+            {"asv", "asv_tachyon", "filelock", "jinja2", "markupsafe", "numba", "numpy", "orjson", "rich"}
+        ),
         # What is measured across frameworks is one table, for the command and for its workers; and what a model
         # is, and how our prefill is cut, is known where it is measured.
         also=frozenset({"frameworks.tasks", "probe.models", "probe.workloads"}),
