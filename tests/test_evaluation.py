@@ -24,6 +24,7 @@ PRINTED = {
     "changepoints": ("Flat series flagged", "F1, a step of 3%", "control", "not judged in quick mode"),
     "monitor_cost": ("of a core", "milliseconds a reading", "not judged in quick mode"),
     "lay_over_cost": ("a new commit", "once more", "not judged in quick mode"),
+    "faults": ("run       SIGKILL", "publish   SIGKILL", "goal: nothing lost: met"),
     "publish_speed": ("Beside asv", "Large", "0 differences", "not judged in quick mode"),
     "ab_error_rates": ("Two equal sides", "Head slower", "20 cases at once", "not judged in quick mode"),
 }
@@ -56,6 +57,16 @@ def is_positive(number: float) -> bool:
 def test_every_script_is_tested() -> None:
     scripts = {path.stem for path in EVALUATION.glob("*.py") if "__main__" in path.read_text("utf-8")}
     assert scripts == {*PRINTED, "ab_real"}
+
+
+@pytest.mark.network
+def test_faults_finds_nothing_lost(tmp_path: Path) -> None:
+    """A few kills of real runs and publishes lose nothing, and the results in the end are those of quiet ones."""
+    rows = quick("faults", tmp_path)["rows"]
+    assert [(row["command"], row["signal"], row["signals"]) for row in rows] == [
+        ("run", "SIGKILL", 2), ("run", "SIGINT", 1), ("publish", "SIGKILL", 2)]  # fmt: skip
+    assert not any(row["wrong"] or row["differences"] for row in rows)
+    assert all(row["ended"] for row in rows)
 
 
 @pytest.mark.network

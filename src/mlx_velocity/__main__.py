@@ -3,25 +3,40 @@
 from __future__ import annotations
 
 import errno
+import signal
 import sys
 
 from mlx_velocity.errors import InputError, VelocityError
 
 DEBUG = "--debug"
 BUG = 4
+INTERRUPTED = 130
+
+
+def program() -> None:
+    """Run as a process of its own."""
+    try:
+        main()
+    finally:
+        # All is done and said: Ctrl-C while Python clears up changes nothing.
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
 def main() -> None:
     """Run the command line and exit; `--debug` anywhere shows where an error came from."""
-    from mlx_velocity.cli import app
-
     # What stands after -- is another program's.
     cut = sys.argv.index("--") if "--" in sys.argv else len(sys.argv)
     ours, theirs = sys.argv[:cut], sys.argv[cut:]
     debug = DEBUG in ours
     sys.argv = [word for word in ours if word != DEBUG] + theirs
     try:
+        # Inside, since Ctrl-C may come while modules are loaded.
+        from mlx_velocity.cli import app
+
         app()
+    except KeyboardInterrupt:
+        print("Interrupted.", file=sys.stderr)
+        sys.exit(INTERRUPTED)
     except Exception as error:
         if debug:
             raise
@@ -54,4 +69,4 @@ def explained(error: Exception) -> VelocityError | None:
 
 
 if __name__ == "__main__":
-    main()
+    program()
