@@ -358,13 +358,15 @@ def test_variables_of_a_build(own: MakeTrack, monkeypatch: pytest.MonkeyPatch) -
 def test_a_build_gets_no_secrets(
     own: MakeTrack, toy: Toy, builds: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A build sees no variable that nobody meant for it."""
+    """A build sees no variable that nobody meant for it, such as the token that uv publishes with."""
     monkeypatch.setenv("SECRET_TOKEN", "mine")
+    monkeypatch.setenv("UV_PUBLISH_TOKEN", "mine")
     with git.Repo.clone_from(toy.path, tmp_path / "clone") as clone:
         clone.git.checkout("-q", toy.commits["two"])
         file = tmp_path / "clone" / "backend.py"
         text = file.read_text("utf-8").replace(
-            'log.write("built\\n")', 'log.write(os.environ.get("SECRET_TOKEN", "none"))'
+            'log.write("built\\n")',
+            'log.write(os.environ.get("SECRET_TOKEN") or os.environ.get("UV_PUBLISH_TOKEN", "none"))',
         )
         file.write_text(text, "utf-8")
         clone.index.add(["backend.py"])

@@ -26,6 +26,8 @@ PASSED = frozenset({
 })  # fmt: skip
 """Variables that a build gets from us and that do not change what it makes."""
 PASSED_PREFIXES = ("UV_", "CCACHE_")
+KEPT_BACK = "UV_PUBLISH_"
+"""What uploads packages is no business of a build."""
 CHOICES = frozenset({
     "CC", "CXX", "CFLAGS", "CXXFLAGS", "CPPFLAGS", "LDFLAGS", "CPATH", "LIBRARY_PATH", "LD_LIBRARY_PATH",
     "PKG_CONFIG_PATH", "SDKROOT", "DEVELOPER_DIR", "MACOSX_DEPLOYMENT_TARGET", "CUDA_HOME", "CUDA_PATH",
@@ -112,7 +114,7 @@ def _build(
     passed = {
         name: value
         for name, value in os.environ.items()
-        if name in PASSED or name.startswith(PASSED_PREFIXES)
+        if name in PASSED or (name.startswith(PASSED_PREFIXES) and not name.startswith(KEPT_BACK))
     }
     log = track.work_dir / "logs" / f"{track.name}-{commit[:12]}.log"
     log.parent.mkdir(parents=True, exist_ok=True)
