@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from fixtures_browser import Browser
 from hypothesis import given
 from hypothesis import strategies as st
 from rich.console import Console
-from test_browser import Browser, browser, chromium  # noqa: F401
 
 from mlx_velocity.commands.timeline import timeline
 from mlx_velocity.errors import InputError
@@ -316,7 +316,7 @@ LINES = "document.querySelectorAll('#plot .scatterlayer .trace path.js-line').le
 
 
 @pytest.fixture
-def opened(browser: Browser, recorded: Path) -> Browser:  # noqa: F811
+def opened(browser: Browser, recorded: Path) -> Browser:
     """The page of the recording, drawn."""
     make(recorded)
     browser.command("Log.enable")
