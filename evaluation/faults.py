@@ -179,8 +179,9 @@ def disturbed(
     if not ended:
         _, alive = psutil.wait_procs(with_it, timeout=GONE_S)
         wrong += [f"{len(alive)} processes left" for _ in alive[:1]]
-    # Before Python minds signals, and before anything was begun, Ctrl-C just ends it.
-    orderly = process.returncode in (INTERRUPTED, 0, 1) or (process.returncode == -what and not output)
+    # Ended by the signal itself, without a word of Python, is 130 to a shell too: before Python minds signals, or where
+    # the interrupt came inside of exec(), which CPython remembers to its end.
+    orderly = process.returncode in (INTERRUPTED, 0, 1, -what)
     if what == signal.SIGINT and not ended and not orderly:
         wrong.append(f"exit {process.returncode} after Ctrl-C: {output.strip().splitlines()[-3:]}")
     if ended and process.returncode not in (0, 1):

@@ -194,11 +194,11 @@ def test_stock_asv_publishes_what_both_wrote(stock_graphs: Path) -> None:
 
 
 def test_ours_publishes_the_same(story: Story, stock_graphs: Path) -> None:
-    """`mlx-velocity publish` writes the graphs that `asv publish` writes."""
+    """`mlx-velocity publish` writes the graphs that `asv publish` writes, but for blanks."""
     done = fine(story.project.ours("publish"))
     assert "2 commits" in done.out
     ours, theirs = (
-        {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*.json")}
+        {str(path.relative_to(folder)): json.loads(path.read_bytes()) for path in folder.rglob("*.json")}
         for folder in (story.project.folder / ".asv" / "html" / "releases" / "asv" / "graphs", stock_graphs)
     )
     assert theirs
