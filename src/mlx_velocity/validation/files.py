@@ -124,7 +124,8 @@ def _benchmarks(stored: Stored) -> None:
             stored.say(
                 f"{key} has {len(item['params'])} lists of parameters and {len(item['param_names'])} names"
             )
-        if item.get("tokens_from") not in (None, *item["param_names"]):
+        # Where names are missing, the one that counts tokens is too.
+        elif item.get("tokens_from") not in (None, *item["param_names"]):
             stored.say(
                 f"{key} counts tokens by '{item['tokens_from']}', which is no parameter of it",
                 "mend tokens_from in the benchmark, then: mlx-velocity run",
