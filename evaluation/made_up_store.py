@@ -1,10 +1,11 @@
-"""A made-up repository and the results of its commits, the same each time: for publish_speed.py and the tests.
+"""A made-up repository and the results of its commits, the same each time: for publish_speed.py, load.py and the tests.
 
 The result files look like ours: asv's format with samples, and readings beside them where they are asked for.
 """
 
 from __future__ import annotations
 
+import itertools
 import json
 import shutil
 import subprocess
@@ -58,7 +59,7 @@ def write(folder: Path, store: Store, processes: int = 2) -> list[str]:
         (results / name).mkdir(parents=True)
         described = {**MACHINE, "machine": name, "version": 1}
         (results / name / "machine.json").write_text(json.dumps(described), "utf-8")
-    described = {item["name"]: item for item in _benchmarks(store)}
+    described = {item["name"]: item for item in suite(store)}
     (results / "benchmarks.json").write_text(json.dumps({**described, "version": 2}), "utf-8")
     parts = [(folder, store, name, commits, range(start, len(commits), processes)) for name in names
              for start in range(processes)]  # fmt: skip
@@ -89,6 +90,8 @@ def add_commits(folder: Path, first: int, count: int) -> list[str]:
                   f"data {len(subject)}", subject]  # fmt: skip
         if number and number == first:
             lines.append("from refs/heads/main^0")
+        if not number:
+            lines.append("M 100644 inline made_up/__init__.py\ndata 0")
         lines += [f"M 100644 inline number\ndata {len(str(number))}\n{number}", ""]
         if number % 50 == 0:
             lines += [f"reset refs/tags/v{number}", f"from :{number + 1}", ""]
@@ -114,7 +117,8 @@ def _configuration(folder: Path) -> None:
     (folder / "asv.conf.json").write_text(json.dumps(settings), "utf-8")
 
 
-def _benchmarks(store: Store) -> list[dict[str, Any]]:
+def suite(store: Store) -> list[dict[str, Any]]:
+    """asv's description of each benchmark."""
     return [
         {
             "name": f"stage{number % 7}.Case{number}.time_case",
@@ -127,9 +131,14 @@ def _benchmarks(store: Store) -> list[dict[str, Any]]:
     ]  # fmt: skip
 
 
+def params_of(benchmark: dict[str, Any]) -> list[list[str]]:
+    """The parameter sets of a benchmark, one that is empty where it has none."""
+    return [list(values) for values in itertools.product(*benchmark["params"])]
+
+
 def levels(store: Store, machine: str, commits: int) -> np.ndarray:
     """The true value of each case (row) at each commit: some steps up and down, of 2 to 10 %."""
-    rows = sum(len(PARAMS[0]) * len(PARAMS[1]) if item["params"] else 1 for item in _benchmarks(store))
+    rows = sum(len(PARAMS[0]) * len(PARAMS[1]) if item["params"] else 1 for item in suite(store))
     seed = int(sha1(machine.encode()).hexdigest()[:8], 16)
     made = np.random.default_rng(seed).lognormal(-5, 1, rows)[:, None].repeat(commits, axis=1)
     for row in range(rows):
@@ -143,7 +152,7 @@ def levels(store: Store, machine: str, commits: int) -> np.ndarray:
 
 def _results(folder: Path, store: Store, machine: str, commits: list[str], places: Iterable[int]) -> None:
     true = levels(store, machine, len(commits))
-    benchmarks = _benchmarks(store)
+    benchmarks = suite(store)
     for place in places:
         random = np.random.default_rng([place, len(machine), int(machine.rpartition("-")[2])])
         taken = true[:, place, None] * (1 + 0.01 * random.standard_normal((len(true), SAMPLES)))
@@ -206,7 +215,7 @@ def _readings(benchmarks: list[dict[str, Any]], taken: np.ndarray, failed: np.nd
                       "modules": {"mlx.core": "0.31.0"}, "startup_s": 1.5})  # fmt: skip
         row = 0
         for benchmark in benchmarks:
-            for params in [[a, b] for a in PARAMS[0] for b in PARAMS[1]] if benchmark["params"] else [[]]:
+            for params in params_of(benchmark):
                 case = {"launch": f"launch-{launch}", "benchmark": benchmark["name"], "version": "1",
                         "params": params, "started": started}  # fmt: skip
                 if failed[row]:

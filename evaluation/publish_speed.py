@@ -41,8 +41,10 @@ class Incomplete(Exception):
     """A side did not do its work."""
 
 
-def measured(module: list[str], folder: Path) -> dict[str, float]:
-    """Seconds of wall and processor time, and the most bytes of memory, of a module run as a program."""
+def measured(module: list[str], folder: Path, fine: tuple[int, ...] = (0,)) -> dict[str, float]:
+    """Seconds of wall and processor time, and the most bytes of memory, of a module run as a program; Incomplete
+    where it ends with another code than those that are `fine`.
+    """
     began = time.monotonic()
     with (folder / "output.txt").open("w") as output:
         process = psutil.Popen(
@@ -61,7 +63,7 @@ def measured(module: list[str], folder: Path) -> dict[str, float]:
             most = max(most, resident)
             time.sleep(LOOK_S)
     wall = time.monotonic() - began
-    if process.returncode:
+    if process.returncode not in fine:
         raise Incomplete(
             f"{module[0]} ended with {process.returncode}:\n{(folder / 'output.txt').read_text()[-2000:]}"
         )
