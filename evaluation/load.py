@@ -71,7 +71,9 @@ def _suite(folder: Path, store: Store) -> None:
 def _comparisons(folder: Path, store: Store, count: int) -> None:
     """Stored comparisons of the machine, an hour apart, each of other sides."""
     place = folder / "results" / made_up_store.TRACK / ASKED / "comparisons"
-    environment = Environment(made_up_store.ENVIRONMENT, "cpu", "3.11", [], {f"package-{n}": "1.0" for n in range(40)})
+    environment = Environment(
+        made_up_store.ENVIRONMENT, "cpu", "3.11", [], {f"package-{n}": "1.0" for n in range(40)}
+    )
     cases = [(item["name"], params) for item in made_up_store.suite(store)
              for params in made_up_store.params_of(item)]  # fmt: skip
     random = np.random.default_rng(0)
@@ -117,21 +119,28 @@ def main() -> int:
     parser.add_argument("--commits", type=int, default=10_000)
     parser.add_argument("--cases", type=int, default=500)
     parser.add_argument("--machines", type=int, default=5)
-    parser.add_argument("--comparisons", type=int, default=500, help="stored ones of the machine that is asked for")
+    parser.add_argument(
+        "--comparisons", type=int, default=500, help="stored ones of the machine that is asked for"
+    )
     parser.add_argument("--readings", action=argparse.BooleanOptionalAction, default=True,
                         help="with our readings beside the results")  # fmt: skip
     parser.add_argument("--folder", type=Path, help="keep the store there, and use what is there already")
     options = parser.parse_args()
     if min(options.commits, options.cases) < 2 or min(options.machines, options.comparisons) < 1:
         parser.error("commits and cases must be at least 2, machines and comparisons at least 1")
-    store, kept = Store(options.commits, options.cases, options.machines, readings=options.readings), options.comparisons
+    store, kept = (
+        Store(options.commits, options.cases, options.machines, readings=options.readings),
+        options.comparisons,
+    )
     if options.quick:
         store, kept = Store(20, 4, 2, parametrised=1, readings=True), 3
     report: dict[str, Any] = {
         "quick": options.quick, "store": dataclasses.asdict(store), "comparisons": kept, "load_1m": os.getloadavg()[0],
         "versions": {name: version(name) for name in ("asv", "mlx-velocity")}, "rows": {}, "goals": {},
     }  # fmt: skip
-    print(f"{store.commits:,} commits × {store.benchmarks:,} benchmarks × {store.machines} machines, {kept:,} comparisons")
+    print(
+        f"{store.commits:,} commits × {store.benchmarks:,} benchmarks × {store.machines} machines, {kept:,} comparisons"
+    )
     print(f"{'':34}{'processor':>12}{'wall':>10}{'memory':>10}")
     try:
         with tempfile.TemporaryDirectory(prefix="load-") as place:

@@ -18,7 +18,7 @@ from asv.results import Results
 from asv.runner import BenchmarkResult
 from conftest import STARTED, Benchmark, Store, benchmark, case_of, failed, measured, one_line
 
-from mlx_velocity import readings, records, results, scheduler
+from mlx_velocity import archive, readings, records, results, scheduler
 from mlx_velocity.errors import InputError
 from mlx_velocity.results import CommitResults
 
@@ -210,7 +210,7 @@ def test_measured_commits(store: Store) -> None:
     (store.folder / "machine.json").write_text('{"commit_hash": "no"}', "utf-8")
     (store.folder / "cccccccc-env.json").write_text("{", "utf-8")
     (store.folder / "dddddddd-env.json").write_text("[]", "utf-8")
-    assert results.measured_commits(store.folder) == {"a" * 40, "b" * 40}
+    assert archive.measured_commits(store.folder) == {"a" * 40, "b" * 40}
 
 
 # Broken files

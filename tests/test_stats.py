@@ -7,7 +7,8 @@ import math
 import random
 
 import pytest
-from hypothesis import given
+import scipy.stats
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import ttest_ind
 
@@ -100,3 +101,17 @@ def test_false_alarms() -> None:
 def test_launch_medians() -> None:
     """A launch counts once, however many samples it has, and not at all without any."""
     assert stats.launch_medians([[1.0, 9.0, 2.0], [], [4.0, 6.0]]) == [2.0, 5.0]
+
+
+@settings(max_examples=200)
+@given(st.floats(1, 1e6), st.floats(0, 50), st.floats(0.5, 0.9999), st.lists(st.floats(0, 1), max_size=30))
+def test_our_student_and_benjamini_hochberg_are_those_of_scipy(
+    freedom: float, distance: float, confidence: float, chances: list[float]
+) -> None:
+    """What is computed without scipy.stats, which takes a second to import, is what scipy.stats says."""
+    assert stats.student_reach(freedom, confidence) == pytest.approx(
+        scipy.stats.t.isf((1 - confidence) / 2, freedom), rel=1e-12
+    )
+    assert stats.student_beyond(distance, freedom) == pytest.approx(2 * scipy.stats.t.sf(distance, freedom))
+    said = scipy.stats.false_discovery_control(chances, method="bh") if chances else []
+    assert stats.adjusted(chances) == pytest.approx(list(said))

@@ -94,6 +94,12 @@ def walk(
         yield entry
 
 
+def measured_commits(folder: Path) -> set[str]:
+    """Full hashes of the commits that a machine has results of; broken files do not count."""
+    found = {_held(path) for path in folder.glob("*.json") if path.name != "machine.json"}
+    return found - {""}
+
+
 def _names(folder: Path) -> list[str]:
     return [path.name for path in folder.iterdir()] if folder.is_dir() else []
 

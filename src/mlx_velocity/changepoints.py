@@ -10,7 +10,6 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import t as student
 
 from mlx_velocity import anchor, correlated, exact, stats, weights, windows
 from mlx_velocity.series import ChangePoint, Found, Segment, Series
@@ -235,4 +234,4 @@ def _segment(series: Series, block: _Block, start: int, end: int, rule: Rule) ->
 
 
 def _reach(error: float, freedom: int, rule: Rule) -> float:
-    return error * float(student.isf((1 - rule.confidence) / 2, max(1, freedom)))
+    return error * stats.student_reach(max(1, freedom), rule.confidence)

@@ -16,6 +16,8 @@ import git
 
 from mlx_velocity.errors import InputError
 
+_FIELDS = "%H%x1f%at%x1f%s"
+
 
 @dataclass(frozen=True)
 class Commit:
@@ -224,13 +226,13 @@ def _of_branches(repo: git.Repo, branches: Iterable[str]) -> list[Commit]:
     for branch in branches:
         try:
             tip = repo.commit(branch) if branch else repo.head.commit
-            walk = list(repo.iter_commits(tip, first_parent=True))
+            walk = _log(repo, tip.hexsha, tags)
         except (git.BadName, git.GitError, ValueError, IndexError) as error:
             raise InputError(
                 f"the repository has no branch '{branch}'", 'set "branches" in the configuration'
             ) from error
         for commit in walk:
-            found.setdefault(commit.hexsha, _commit(commit, tags))
+            found.setdefault(commit.hash, commit)
     return list(found.values())
 
 
@@ -243,6 +245,21 @@ def _of_range(repo_path: str, spec: str) -> list[Commit]:
     with open_git(repo_path) as repo:
         tags = _tags(repo)
         return [_commit(commit, tags) for commit in repo.iter_commits(spec, first_parent=True)]
+
+
+def _log(repo: git.Repo, tip: str, tags: dict[str, tuple[str, ...]]) -> list[Commit]:
+    """A commit and its first parents, newest first, with one call of git: asking for each takes a hundred times as long."""
+    text = repo.git.execute(
+        ["git", "-c", "i18n.logOutputEncoding=UTF-8", "-c", "log.showSignature=false", "log", "--first-parent",
+         "--topo-order", "--no-color", "--no-decorate", "-z", f"--format={_FIELDS}", tip, "--"],
+        stdout_as_string=False,
+    )  # fmt: skip
+    records = (record.split("\x1f", 2) for record in bytes(text).decode("utf-8", "replace").split("\0"))
+    return [
+        Commit(parts[0], int(parts[1] or 0), parts[2], tags.get(parts[0], ()))
+        for parts in records
+        if len(parts) == 3
+    ]
 
 
 def _names(source: str) -> list[str]:

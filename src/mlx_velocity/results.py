@@ -7,7 +7,6 @@ it can be made again when it is lost or broken.
 from __future__ import annotations
 
 import itertools
-import json
 import math
 import os
 import shutil
@@ -84,6 +83,9 @@ class CommitResults:
     """What opening had to move out of the way."""
 
     def __post_init__(self) -> None:
+        self._open()
+
+    def _open(self) -> None:
         stored, bad = readings.read(self.readings_path)
         self.stored = stored
         if bad:
@@ -106,6 +108,16 @@ class CommitResults:
     def fields(self) -> dict[str, str]:
         """The machine's fields, the Python and the pins as asv's file has them; as given where there is none."""
         return {key: str(value) for key, value in self._asv.params.items()}
+
+    def let_go(self) -> None:
+        """Hold nothing in memory until it is taken up again: many commits may wait for their turn."""
+        self.stored = []
+        del self._asv
+
+    def take_up(self) -> None:
+        """Read again what was let go, as it is now."""
+        if not hasattr(self, "_asv"):
+            self._open()
 
     def settled(self, case: records.Case) -> bool:
         """Whether a case failed, was skipped, or can't be measured here at all: it is not tried again."""
@@ -317,19 +329,6 @@ def belongs(reading: records.Measurement | records.Failure, case: records.Case) 
 def case_params(benchmark: dict[str, Any]) -> Iterator[tuple[str, ...]]:
     """The parameter sets of a benchmark, in asv's order."""
     yield from itertools.product(*benchmark["params"])
-
-
-def measured_commits(folder: Path) -> set[str]:
-    """Full hashes of the commits that a machine has results of; broken files do not count."""
-    found = set()
-    for path in folder.glob("*.json"):
-        if path.name == "machine.json":
-            continue
-        try:
-            found.add(str(json.loads(path.read_text("utf-8"))["commit_hash"]))
-        except (OSError, ValueError, KeyError, TypeError):
-            continue
-    return found
 
 
 def _of_environment(item: records.Reading) -> bool:

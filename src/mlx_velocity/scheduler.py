@@ -113,6 +113,7 @@ def run_plans(
         if not item.size:
             continue
         summary.commits += 1
+        item.stored.take_up()
 
         def tell(kind: str, text: str, item: Plan = item) -> None:
             say(Event(kind, text, item.commit, summary.done, summary.total))

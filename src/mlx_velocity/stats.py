@@ -8,8 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.stats import false_discovery_control
-from scipy.stats import t as student
+from scipy.special import stdtr, stdtrit
 
 
 @dataclass(frozen=True)
@@ -69,7 +68,12 @@ def welch(base: Side, head: Side, confidence: float) -> Ratio:
 
 def student_reach(freedom: float, confidence: float) -> float:
     """How many standard errors an interval of Student's t at `confidence` goes to either side; of ∞ the normal's."""
-    return float(student.ppf((1 + confidence) / 2, freedom))
+    return -float(stdtrit(freedom, (1 - confidence) / 2))
+
+
+def student_beyond(distance: float, freedom: float) -> float:
+    """The chance that Student's t lies more than `distance` (> 0) standard errors from zero, on either side."""
+    return 2 * float(stdtr(freedom, -distance))
 
 
 def exact(base: float, head: float) -> Ratio | None:
@@ -99,11 +103,11 @@ class Location:
         """Two-sided chance of a value so far from zero where the truth is zero."""
         if self.error == 0:
             return 1.0 if self.value == 0 else 0.0
-        return float(2 * student.sf(abs(self.value) / self.error, self.freedom))
+        return student_beyond(abs(self.value) / self.error, self.freedom)
 
     def reach(self, confidence: float) -> float:
         """How far an interval at `confidence` goes to either side of the value."""
-        return float(student.isf((1 - confidence) / 2, self.freedom)) * self.error
+        return student_reach(self.freedom, confidence) * self.error
 
     def ratio(self, confidence: float) -> Ratio:
         """The location of logarithms as a ratio with its interval."""
@@ -113,7 +117,16 @@ class Location:
 
 def adjusted(chances: Sequence[float]) -> list[float]:
     """Values of p for several questions at once, by Benjamini and Hochberg (1995): the share of false yeses."""
-    return [float(p) for p in false_discovery_control(chances, method="bh")] if chances else []
+    if not chances:
+        return []
+    given = np.asarray(chances, dtype=float)
+    order, count = np.argsort(given), len(given)
+    scaled = given[order] * (count / np.arange(1, count + 1))
+    found = np.empty(count)
+    # Who is less sure of one question may not be surer of all.
+    found[order] = np.minimum.accumulate(scaled[::-1])[::-1]
+    answers: list[float] = np.clip(found, 0, 1).tolist()
+    return answers
 
 
 CLIP = 2.5

@@ -8,9 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 from scipy.special import gammaln, logsumexp
-from scipy.stats import t as student
 
-from mlx_velocity import correlated
+from mlx_velocity import correlated, stats
 from mlx_velocity.correlated import Effect, Fit
 from mlx_velocity.levels import Path, follow
 
@@ -134,7 +133,7 @@ def alone(stretch: Window, places: list[int]) -> Alone | None:
     alike = apart[apart * np.sign(newest[0]) > np.abs(newest).min() / 2]
     # What was seen is a sample: twice its own scatter more may be usual.
     rate = min(1.0, (len(alike) + 2 * math.sqrt(len(alike)) + UNSEEN) / (first + 1)) ** len(newest)
-    p = 2 * float(student.sf(abs(log_ratio) / error, freedom))
+    p = stats.student_beyond(abs(log_ratio) / error, freedom)
     return Alone(first, log_ratio, error, freedom, p, rate)
 
 

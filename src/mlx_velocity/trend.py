@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.stats import t as student
+
+from mlx_velocity import stats
 
 FEWEST = 3
 """Points that a slope with an error needs."""
@@ -37,7 +38,7 @@ def slope(xs: Sequence[float], ys: Sequence[float], confidence: float = 0.95) ->
     value = float(x @ y) / squares
     freedom = len(xs) - 2
     error = math.sqrt(float(((y - value * x) ** 2).sum()) / freedom / squares)
-    reach = float(student.isf((1 - confidence) / 2, freedom)) * error
+    reach = stats.student_reach(freedom, confidence) * error
     return Slope(value, value - reach, value + reach, confidence)
 
 

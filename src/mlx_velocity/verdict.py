@@ -17,8 +17,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
-from scipy.stats import false_discovery_control
-
 from mlx_velocity import stats
 from mlx_velocity.comparison import Verdict
 from mlx_velocity.records import Pair
@@ -104,7 +102,7 @@ def decide(found: Mapping[Key, Evidence], rule: Rule) -> dict[Key, Verdict]:
     """
     if not found:
         return {}
-    adjusted = false_discovery_control([item.p for item in found.values()], method="bh")
+    adjusted = stats.adjusted([item.p for item in found.values()])
     verdicts: dict[Key, Verdict] = {}
     for (key, item), p in zip(found.items(), adjusted, strict=True):
         if item.equivalent:

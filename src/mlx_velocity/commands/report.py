@@ -8,8 +8,8 @@ from pathlib import Path
 from rich.console import Console
 from rich.markdown import Markdown
 
+from mlx_velocity import archive, history, machine, readings, reporting, results, run_report, tracks
 from mlx_velocity import cases as case_list
-from mlx_velocity import history, machine, readings, reporting, results, run_report, tracks
 from mlx_velocity.commands import show as stored_results
 from mlx_velocity.errors import InputError
 from mlx_velocity.report import run as written
@@ -85,7 +85,7 @@ def show(done: run_report.RunReport, markdown_to: str | None, json_to: str | Non
 
 def _measured(track: tracks.Track, repo_path: str, folder: Path) -> list[str]:
     """The commits that a machine has results of, newest first."""
-    known = results.measured_commits(folder)
+    known = archive.measured_commits(folder)
     try:
         on_branches = [
             item.hash for item in history.select(repo_path, "EXISTING", track.conf.branches, known)

@@ -10,8 +10,8 @@ from pathlib import Path
 from rich.console import Console
 from rich.markup import escape
 
-from mlx_velocity import cases as case_list
 from mlx_velocity import (
+    archive,
     environments,
     history,
     installed,
@@ -25,11 +25,13 @@ from mlx_velocity import (
     tracks,
     units,
 )
+from mlx_velocity import cases as case_list
 from mlx_velocity.commands.progress import RunProgress
 from mlx_velocity.environments import Prepared
 from mlx_velocity.errors import InputError, Interrupted, MeasurementError, VelocityError
 from mlx_velocity.launches import Control
 from mlx_velocity.offline import manifest
+from mlx_velocity.store.complete import Complete
 from mlx_velocity.workers import LocalWorker, WorkerError
 
 
@@ -82,8 +84,12 @@ def run(track: tracks.Track, options: RunOptions, console: Console) -> scheduler
         timeout_s = float(track.conf.default_benchmark_timeout)
         cases = case_list.expand(found.values(), profile, options.bench, timeout_s)
         description = keep_machine(folder, description)
-        plans = []
+        plans, name = [], environments.name_of(track, environments.pythons(track), backend)
+        complete = Complete(track, folder, name, cases, options.launches)
         for commit in commits:
+            if complete.holds(commit.hash) and not options.retry_failed:
+                continue
+            mark = complete.mark(commit.hash)
             stored = open_results(track, commit, folder, description, backend)
             for note in stored.set_aside:
                 console.print(
@@ -92,9 +98,13 @@ def run(track: tracks.Track, options: RunOptions, console: Console) -> scheduler
             stored.restore(found)
             if options.retry_failed:
                 stored.forget_failures()
-            plans.append(scheduler.plan(stored, commit, cases, options.launches))
-        if options.range == "NEW":
-            plans = [plan for plan in plans if plan.size]
+            planned = scheduler.plan(stored, commit, cases, options.launches)
+            if planned.size:
+                plans.append(planned)
+            else:
+                complete.add(commit.hash, mark)
+            stored.let_go()
+        complete.save()
         total = sum(plan.size for plan in plans)
         if not total:
             if not options.quiet:
@@ -184,7 +194,8 @@ def open_results(
 def _commits(track: tracks.Track, repo_path: str, options: RunOptions, folder: Path) -> list[history.Commit]:
     # NEW asks of every commit what it lacks: an interrupted one is not new to asv, but not done either.
     spec = "ALL" if options.range == "NEW" else options.range
-    commits = history.select(repo_path, spec, track.conf.branches, results.measured_commits(folder))
+    measured = archive.measured_commits(folder) if spec == "EXISTING" else set()
+    commits = history.select(repo_path, spec, track.conf.branches, measured)
     if options.range == "NEW" and (filled := _filled_for(track)):
         commits = [commit for commit in commits if commit.hash in filled]
         if not commits:
