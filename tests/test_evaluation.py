@@ -26,6 +26,7 @@ PRINTED = {
     "lay_over_cost": ("a new commit", "once more", "not judged in quick mode"),
     "faults": ("run       SIGKILL", "publish   SIGKILL", "goal: nothing lost: met"),
     "publish_speed": ("Beside asv", "Large", "0 differences", "not judged in quick mode"),
+    "load": ("history of one case, again", "run NEW", "not judged in quick mode"),
     "ab_error_rates": ("Two equal sides", "Head slower", "20 cases at once", "not judged in quick mode"),
 }
 
@@ -230,6 +231,14 @@ def test_publish_speed_measures_both_sides(tmp_path: Path) -> None:
             assert all(map(is_positive, row.values()))
 
 
+def test_load_asks_everything_twice(tmp_path: Path) -> None:
+    """A quick run has the time and memory of each command over a small store, the first time and again."""
+    report = quick("load", tmp_path)
+    assert len(report["rows"]) == 2 * len(report["goals"]) == 10
+    for row in report["rows"].values():
+        assert all(map(is_positive, row.values()))
+
+
 def test_ab_error_rates_can_be_repeated(monkeypatch: pytest.MonkeyPatch) -> None:
     """The same seed gives the same row, and another seed another one."""
     monkeypatch.syspath_prepend(str(EVALUATION))
@@ -252,7 +261,7 @@ def test_help_says_what_is_shown_and_its_goal(name: str) -> None:
 
 @pytest.mark.parametrize(
     ("name", "argument"),
-    [("speed_vs_asv", "--samples=0"), ("speed_vs_asv", "--commits=0"), ("agree_with_mlx_lm", "--prompt-tokens=1"), ("bench_agrees", "--trials=0"), ("ab_error_rates", "--runs=0"), ("changepoints", "--runs=0"), ("monitor_cost", "--seconds=1"), ("publish_speed", "--commits=1")],
+    [("speed_vs_asv", "--samples=0"), ("speed_vs_asv", "--commits=0"), ("agree_with_mlx_lm", "--prompt-tokens=1"), ("bench_agrees", "--trials=0"), ("ab_error_rates", "--runs=0"), ("changepoints", "--runs=0"), ("monitor_cost", "--seconds=1"), ("publish_speed", "--commits=1"), ("load", "--cases=1")],
 )  # fmt: skip
 def test_a_meaningless_number_is_refused(name: str, argument: str) -> None:
     done = subprocess.run(

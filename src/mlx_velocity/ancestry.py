@@ -75,4 +75,4 @@ def _content(tree: git.Tree, name: str) -> str:
 def _point(repo: git.Repo, commit_hash: str) -> Point:
     commit = repo.commit(commit_hash)
     subject = commit.summary if isinstance(commit.summary, str) else commit.summary.decode("utf-8", "replace")
-    return Point(commit.hexsha, subject, commit.authored_date, len(commit.parents))
+    return Point(commit.hexsha, subject, history.date_of(commit.authored_date), len(commit.parents))

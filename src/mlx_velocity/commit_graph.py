@@ -9,7 +9,7 @@ from functools import cached_property
 import git
 
 from mlx_velocity.errors import InputError
-from mlx_velocity.history import Commit, open_git
+from mlx_velocity.history import Commit, date_of, open_git
 
 _FIELDS = "%H%x1f%P%x1f%at%x1f%s"
 _TAG = "%(refname:strip=2)%1f%(objecttype)%1f%(objectname)%1f%(*objecttype)%1f%(*objectname)"
@@ -71,7 +71,7 @@ def read(repo_path: str) -> CommitGraph:
     for record in bytes(log).decode("utf-8", "replace").split("\0"):
         parts = record.split("\x1f", 3)
         if len(parts) == 4:
-            commits[parts[0]] = Commit(parts[0], int(parts[2] or 0), parts[3])
+            commits[parts[0]] = Commit(parts[0], date_of(int(parts[2] or 0)), parts[3])
             parents[parts[0]] = tuple(parts[1].split())
     named: dict[str, str] = {}
     nested: list[str] = []

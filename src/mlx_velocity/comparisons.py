@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, TypeAlias
 
-from mlx_velocity import readings
+from mlx_velocity import readings, units
 from mlx_velocity.comparison import FORMAT, Break, End, Header, PairReading, Side
 from mlx_velocity.errors import InputError
 from mlx_velocity.records import Environment
@@ -24,16 +25,40 @@ Record: TypeAlias = Header | PairReading | Break | End
 KINDS: dict[str, type[Any]] = {cls.kind: cls for cls in (Header, PairReading, Break, End)}
 
 
+_TIME = "%Y%m%dT%H%M%SZ"
+
+
 def path_for(folder: Path, header: Header) -> Path:
-    """A file in `folder` that is not there yet, named after the time and the sides."""
-    time = datetime.fromisoformat(header.started).astimezone(UTC)
-    stem = f"{time:%Y%m%dT%H%M%SZ}-{slug(header.base.name)}-{slug(header.head.name)}"
+    """A file in `folder` that is not there yet, named after the time and the sides.
+
+    The names say the order in which comparisons were begun. Where a clock was set back, or two began within a second,
+    the name's time is the second behind the newest name's; the header has what the clock said.
+    """
+    time = units.instant(header.started).astimezone(UTC)
+    for named in sorted((path.name[:16] for path in folder.glob(f"*{SUFFIX}")), reverse=True):
+        with contextlib.suppress(ValueError, OverflowError):
+            time = max(time, datetime.strptime(named, _TIME).replace(tzinfo=UTC) + timedelta(seconds=1))
+            break
+    stem = f"{time:{_TIME}}-{slug(header.base.name)}-{slug(header.head.name)}"
     path, number = folder / f"{stem}{SUFFIX}", 1
     while path.exists():
-        # Two within a second. An underscore sorts behind the dot, so the later one stays the newest.
+        # An underscore sorts behind the dot, so the later one stays the newest.
         number += 1
         path = folder / f"{stem}_{number}{SUFFIX}"
     return path
+
+
+def newest_first(folder: Path, base: str | None, head: str | None) -> list[Path]:
+    """The files whose names allow these sides (None: any), those that were begun last first; none is opened."""
+    found = []
+    for path in sorted(folder.glob(f"*{SUFFIX}"), reverse=True):
+        sides = path.name.removesuffix(SUFFIX).partition("-")[2]
+        last = re.sub(r"_\d+$", "", sides)
+        if (base is None or sides.startswith(f"{slug(base)}-")) and (
+            head is None or last.endswith(f"-{slug(head)}")
+        ):
+            found.append(path)
+    return found
 
 
 def slug(name: str) -> str:

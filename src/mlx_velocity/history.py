@@ -19,6 +19,10 @@ from mlx_velocity.errors import InputError
 _FIELDS = "%H%x1f%at%x1f%s"
 
 
+LATEST_S = 253_402_300_799
+"""The end of the year 9999, where calendars end."""
+
+
 @dataclass(frozen=True)
 class Commit:
     """A commit as a reader sees it."""
@@ -38,6 +42,11 @@ class Commit:
     def day(self) -> str:
         """The date in UTC, `2026-01-31`."""
         return datetime.fromtimestamp(self.date_s, UTC).strftime("%Y-%m-%d")
+
+
+def date_of(held_s: int) -> int:
+    """The date of a commit as it is kept and shown: git holds any number, and 9999 is the last year that can be told."""
+    return min(max(held_s, 0), LATEST_S)
 
 
 def select(repo_path: str, spec: str, branches: Iterable[str], measured: Iterable[str]) -> list[Commit]:
@@ -209,6 +218,16 @@ def known_commits(repo_path: str, hashes: Iterable[str]) -> dict[str, Commit]:
     return found
 
 
+def newest_first(repo_path: str, hashes: Iterable[str]) -> list[str]:
+    """Commits of the repository, each in front of those that it builds on, whatever their dates say."""
+    wanted = set(hashes)
+    if not wanted:
+        return []
+    with open_git(repo_path) as repo:
+        listed = repo.git.rev_list("--topo-order", *sorted(wanted)).split()
+    return [commit for commit in listed if commit in wanted]
+
+
 def resolved(repo_path: str, beginnings: Iterable[str]) -> list[str]:
     """The full hashes of the commits that begin so; beginnings of none are left out."""
     found = []
@@ -256,7 +275,7 @@ def _log(repo: git.Repo, tip: str, tags: dict[str, tuple[str, ...]]) -> list[Com
     )  # fmt: skip
     records = (record.split("\x1f", 2) for record in bytes(text).decode("utf-8", "replace").split("\0"))
     return [
-        Commit(parts[0], int(parts[1] or 0), parts[2], tags.get(parts[0], ()))
+        Commit(parts[0], date_of(int(parts[1] or 0)), parts[2], tags.get(parts[0], ()))
         for parts in records
         if len(parts) == 3
     ]
@@ -285,4 +304,4 @@ def _tags(repo: git.Repo) -> dict[str, tuple[str, ...]]:
 
 def _commit(commit: git.Commit, tags: dict[str, tuple[str, ...]]) -> Commit:
     subject = commit.summary if isinstance(commit.summary, str) else commit.summary.decode("utf-8", "replace")
-    return Commit(commit.hexsha, commit.authored_date, subject, tags.get(commit.hexsha, ()))
+    return Commit(commit.hexsha, date_of(commit.authored_date), subject, tags.get(commit.hexsha, ()))

@@ -25,7 +25,7 @@ from asv.results import Results, get_filename
 from asv.runner import BenchmarkResult
 from filelock import FileLock, Timeout
 
-from mlx_velocity import readings, records
+from mlx_velocity import readings, records, units
 from mlx_velocity.errors import InputError
 
 BY_ASV = "asv"
@@ -56,7 +56,7 @@ def lock(work_dir: Path, track: str, machine: str) -> Iterator[None]:
             "wait for it to end, or end it",
         ) from None
     try:
-        owner.write_text(f"process {os.getpid()} since {time.strftime('%H:%M:%S')}", "utf-8")
+        owner.write_text(f"process {os.getpid()} since {units.moment(time.time())}", "utf-8")
         yield
     finally:
         owner.unlink(missing_ok=True)
@@ -248,7 +248,10 @@ class CommitResults:
 
     def _put_aside(self, path: Path, reason: str) -> None:
         """Keep a broken file under another name; of our readings, the good lines stay in place."""
-        target = path.with_name(f"{path.name}.corrupt-{time.strftime('%Y%m%dT%H%M%S')}")
+        stem = f"{path.name}.corrupt-{datetime.now(UTC):%Y%m%dT%H%M%SZ}"
+        # A clock that was set back may name one that is there already.
+        taken = sum(other.name.startswith(stem) for other in path.parent.glob(f"{path.name}.corrupt-*"))
+        target = path.with_name(f"{stem}_{taken + 1}" if taken else stem)
         note = records.SetAside(target.name, reason, now())
         self.set_aside.append(note)
         if self.read_only:
@@ -290,7 +293,7 @@ class CommitResults:
             started = started or (measured[0].started if measured else None)
             duration += sum(item.duration_s for item in measured)
         numbers = [1 if item else None for item in samples]
-        at = datetime.fromisoformat(started) if started else datetime.now(UTC)
+        at = units.instant(started) if started else datetime.now(UTC)
         # What stock asv measured and the readings do not hold stays as it is.
         self._asv.add_result(
             benchmark, BenchmarkResult(values, samples, numbers, None, "", None), at, duration,

@@ -82,6 +82,11 @@ def count(number: int, noun: str) -> str:
     return f"{number:,} {noun}{'' if number == 1 else 's'}"
 
 
+def instant(stamp: str) -> datetime:
+    """The moment of a stored stamp. A leap second, which Python's calendar lacks, is the second before it."""
+    return datetime.fromisoformat(stamp.replace(":60", ":59"))
+
+
 def moment(time_s: float) -> str:
     """Seconds since 1970 as `2026-01-02 03:04:05 UTC`."""
     return f"{datetime.fromtimestamp(time_s, UTC):%Y-%m-%d %H:%M:%S} UTC"

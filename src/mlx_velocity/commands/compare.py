@@ -134,7 +134,7 @@ def stored(track: tracks.Track, options: CompareOptions) -> Comparison:
     Raises InputError where there is none, or it can't be read.
     """
     folder = track.results_dir / str(machine.describe(options.machine)["machine"]) / FOLDER
-    for path in sorted(folder.glob(f"*{comparisons.SUFFIX}"), reverse=True):
+    for path in comparisons.newest_first(folder, options.base, options.head):
         try:
             found = comparisons.read(path)
         except InputError as error:

@@ -94,7 +94,7 @@ def _measured(track: tracks.Track, repo_path: str, folder: Path) -> list[str]:
         on_branches = []
     others = history.known_commits(repo_path, known - set(on_branches))
     # What is on no branch was measured by name: it is newest only where nothing else is.
-    return on_branches + sorted(others, key=lambda item: -others[item].date_s)
+    return on_branches + history.newest_first(repo_path, others)
 
 
 def _newest(measured: dict[Path, list[str]]) -> str:

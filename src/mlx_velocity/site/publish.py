@@ -210,7 +210,7 @@ def _alone(work_dir: Path, html_dir: Path) -> Iterator[None]:
         who = owner.read_text("utf-8").strip() if owner.exists() else "another process"
         raise InputError(f"the site is being built by {who}", "wait for it to end, or end it") from None
     try:
-        owner.write_text(f"process {os.getpid()} since {time.strftime('%H:%M:%S')}", "utf-8")
+        owner.write_text(f"process {os.getpid()} since {units.moment(time.time())}", "utf-8")
         yield
     finally:
         owner.unlink(missing_ok=True)
