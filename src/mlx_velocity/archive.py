@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -56,10 +56,11 @@ def walk(
     commits: Sequence[str],
     benchmarks: Mapping[str, dict[str, Any]],
     survey: Survey,
+    is_known: Callable[[str, str], bool] = lambda commit, stem: False,
 ) -> Iterator[Entry]:
     """What a machine has of these commits (full hashes), one entry at a time; nothing is moved or written.
 
-    What can't be read is added to `survey`, and so is what belongs to no commit of `commits`.
+    Files of which `is_known` says so, given commit and stem, are not opened. What can't be read is added to `survey`, and so is what belongs to no commit of `commits`.
     """
     by_beginning: dict[str, list[str]] = {}
     for commit in commits:
@@ -74,6 +75,8 @@ def walk(
         commit = (
             known[0] if len(known) == 1 else _held(folder / f"{beginning}-{environment}.json") or known[0]
         )
+        if is_known(commit, f"{beginning}-{environment}"):
+            continue
         try:
             stored = results.CommitResults(
                 folder, {"machine": folder.name}, {}, commit, 0, environment, "", read_only=True

@@ -36,6 +36,21 @@ class Condensed:
     unit: str
 
 
+@dataclass
+class Summary:
+    """What one commit in one environment says of the cases: all that is kept of its files."""
+
+    commit: str
+    environment: str
+    cases: dict[Key, Condensed] = field(default_factory=dict)
+    reasons: dict[Key, str] = field(default_factory=dict)
+    """Of what was tried and has no number."""
+    broken: str = ""
+    """Why the environment could not be had."""
+    packages: dict[str, str] | None = None
+    """Package → version; None where nothing says so."""
+
+
 @dataclass(frozen=True)
 class Traced:
     """A series, and what a reader asks of it that a detector need not know."""
@@ -60,26 +75,35 @@ class MachineSeries:
 
 
 def of_machine(
-    machine: str, entries: Iterable[Entry], line: Sequence[str], benchmarks: Benchmarks
+    machine: str, found: Iterable[Entry | Summary], line: Sequence[str], benchmarks: Benchmarks
 ) -> MachineSeries:
     """The series of a machine, those of the suite's present benchmarks first.
 
     `line` are the full hashes of the commits in the order of the graph, oldest first; what is measured of others
-    must not be among `entries`. With no `benchmarks` at hand, the version measured last is the present one.
+    must not be among `found`. With no `benchmarks` at hand, the version measured last is the present one.
     """
     made = MachineSeries(machine)
     cases: dict[Key, dict[str, Condensed]] = {}
     reasons: dict[Key, dict[str, str]] = {}
     broken: dict[str, dict[str, str]] = {}
-    for entry in entries:
-        made.commits.add(entry.commit)
-        _condense(entry, benchmarks, made, cases, reasons, broken)
+    for item in found:
+        said = item if isinstance(item, Summary) else condense(item, benchmarks)
+        made.commits.add(said.commit)
+        if said.packages is not None:
+            made.packages.setdefault(said.environment, {})[said.commit] = said.packages
+        if said.broken:
+            broken.setdefault(said.environment, {})[said.commit] = said.broken
+        for key, reason in said.reasons.items():
+            reasons.setdefault(key, {})[said.commit] = reason
+            cases.setdefault(key, {})
+        for key, condensed in said.cases.items():
+            cases.setdefault(key, {})[said.commit] = condensed
     place = {commit: number for number, commit in enumerate(line)}
     unmeasured = [Gap(commit, NOT_MEASURED) for commit in line]
     present = _present(benchmarks) if benchmarks else _newest(cases, place)
-    for key, found in cases.items():
+    for key, points in cases.items():
         known = {**broken.get(key[0], {}), **reasons.get(key, {})}
-        series, why = _series(machine, key, found, known, place, unmeasured, benchmarks)
+        series, why = _series(machine, key, points, known, place, unmeasured, benchmarks)
         made.traced.append(Traced(series, key[1:] in present, why))
     order = {name: number for number, name in enumerate(benchmarks)}
     made.traced.sort(
@@ -91,21 +115,15 @@ def of_machine(
     return made
 
 
-def _condense(
-    entry: Entry,
-    benchmarks: Benchmarks,
-    made: MachineSeries,
-    cases: dict[Key, dict[str, Condensed]],
-    reasons: dict[Key, dict[str, str]],
-    broken: dict[str, dict[str, str]],
-) -> None:
-    """Add what an entry says to the cases, to the reasons of what it lacks, and to the broken environments."""
+def condense(entry: Entry, benchmarks: Benchmarks) -> Summary:
+    """What an entry says of each case: its point, or the reason of what it lacks."""
+    said = Summary(entry.commit, entry.environment)
     fields, affinity = dict(entry.fields), {}
     measured: dict[Key, list[records.Measurement]] = {}
     for item in entry.readings:
         if isinstance(item, records.Environment):
             fields["python"] = item.python
-            made.packages.setdefault(entry.environment, {})[entry.commit] = item.packages
+            said.packages = item.packages
         elif isinstance(item, records.Launch):
             affinity[item.launch] = len(item.affinity)
         elif isinstance(item, records.Measurement):
@@ -113,24 +131,21 @@ def _condense(
         elif isinstance(item, records.Failure):
             reason = f"{item.outcome}: {item.reason}"
             if item.benchmark is None:
-                broken.setdefault(entry.environment, {})[entry.commit] = reason
+                said.broken = reason
             else:
-                reasons.setdefault(_key(entry, item), {})[entry.commit] = reason
-                cases.setdefault(_key(entry, item), {})
+                said.reasons[_key(entry, item)] = reason
     for key, launches in measured.items():
         point = point_of(entry.commit, launches)
         if point is None:
-            nothing = (
+            said.reasons[key] = (
                 f"measured {launches[-1].samples[-1]:g} {launches[-1].unit}, of which no ratio can be taken"
             )
-            reasons.setdefault(key, {})[entry.commit] = nothing
-            cases.setdefault(key, {})
             continue
         counted = noise_of(key[1], launches[0].unit, benchmarks) == "counted"
         # How many cores a process may use changes its times; what is counted stays the same.
         pinned = {} if counted else {"pinned to cores": _pinned(launches, affinity)}
-        around = surroundings({**fields, **pinned})
-        cases.setdefault(key, {})[entry.commit] = Condensed(point, around, launches[0].unit)
+        said.cases[key] = Condensed(point, surroundings({**fields, **pinned}), launches[0].unit)
+    return said
 
 
 def point_of(commit: str, measured: list[records.Measurement]) -> Point | None:

@@ -24,6 +24,7 @@ from mlx_velocity import (
     stored_series,
     tracks,
 )
+from mlx_velocity.commands import summaries
 from mlx_velocity.errors import InputError, MeasurementError
 from mlx_velocity.history_report import CaseHistory, HistoryReport, MachineHistory, Shift, Unread
 from mlx_velocity.report import history as written
@@ -140,7 +141,7 @@ def _machine(
     survey = archive.Survey()
     order = [commit.hash for commit in line.commits]
     made = stored_series.of_machine(
-        folder.name, archive.walk(folder, order, benchmarks, survey), order, benchmarks
+        folder.name, summaries.of_machine(track, folder, order, benchmarks, survey), order, benchmarks
     )
     own = {key: mark for key, mark in marks.items() if mark.machine == folder.name}
     told, lost = chronicle.cases(track.name, made, line, own)

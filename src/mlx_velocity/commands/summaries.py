@@ -1,0 +1,94 @@
+"""The summaries of a machine's commits: of files that did not change as they were kept, else from the files."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import astuple
+from pathlib import Path
+
+from mlx_velocity import archive, readings, stored_series
+from mlx_velocity.series import Point
+from mlx_velocity.store.index import FOLDER
+from mlx_velocity.store.kept import Kept, mark_of
+from mlx_velocity.stored_series import Benchmarks, Condensed, Summary, Surroundings
+from mlx_velocity.tracks import Track
+
+FORMAT = 1
+"""Of a kept summary. Another format is no error: the files are read again."""
+
+
+def of_machine(
+    track: Track, folder: Path, commits: Sequence[str], benchmarks: Benchmarks, survey: archive.Survey
+) -> Iterator[Summary]:
+    """What a machine has of these commits; as archive.walk, what can't be read is added to `survey`, and is never kept."""
+    suite = _digest(benchmarks)
+    marks: dict[str, str] = {}
+    known: list[Summary] = []
+    kept = Kept(track.work_dir / FOLDER / f"{track.name}-{folder.name}.summaries.sqlite3", FORMAT)
+
+    def is_known(commit: str, stem: str) -> bool:
+        # Taken before the files are read: who writes to them meanwhile is noticed the next time.
+        marks[stem] = (
+            f"{suite} {commit} {mark_of(folder / f'{stem}.json', folder / f'{stem}{readings.SUFFIX}')}"
+        )
+        if (text := kept.get(stem, marks[stem])) is None:
+            return False
+        known.append(load(text))
+        return True
+
+    try:
+        seen = len(survey.unread)
+        for entry in archive.walk(folder, commits, benchmarks, survey, is_known):
+            yield from known
+            known.clear()
+            said = stored_series.condense(entry, benchmarks)
+            if len(survey.unread) == seen:
+                stem = f"{entry.commit[:8]}-{entry.environment}"
+                kept.put(stem, marks[stem], dump(said))
+            seen = len(survey.unread)
+            yield said
+        yield from known
+    finally:
+        kept.close()
+
+
+def _digest(benchmarks: Benchmarks) -> str:
+    """What of the suite a summary depends on: which of asv's numbers count, and which numbers are counted."""
+    used = [
+        [name, item.get("version"), item["params"], item.get("unit"), item.get("noise")]
+        for name, item in sorted(benchmarks.items())
+    ]
+    return hashlib.sha256(json.dumps(used, default=str).encode()).hexdigest()[:16]
+
+
+def dump(said: Summary) -> str:
+    """A summary as text; what many cases share is written once."""
+    around: dict[Surroundings, int] = {}
+    rows = [
+        [*key[1:], *astuple(held.point)[1:], around.setdefault(held.surroundings, len(around)), held.unit]
+        for key, held in said.cases.items()
+    ]
+    reasons = [[*key[1:], reason] for key, reason in said.reasons.items()]
+    return json.dumps(
+        [said.commit, said.environment, said.broken, said.packages, list(around), rows, reasons],
+        separators=(",", ":"),
+    )
+
+
+def load(text: str) -> Summary:
+    """The summary again."""
+    commit, environment, broken, packages, around, rows, reasons = json.loads(text)
+    shared = [tuple((key, value) for key, value in pairs) for pairs in around]
+    return Summary(
+        commit,
+        environment,
+        {
+            (environment, name, tuple(params), version): Condensed(Point(commit, *point), shared[place], unit)
+            for name, params, version, *point, place, unit in rows
+        },
+        {(environment, name, tuple(params), version): reason for name, params, version, reason in reasons},
+        broken,
+        packages,
+    )
