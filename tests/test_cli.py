@@ -28,7 +28,7 @@ from fixtures_site import Done, Project
 
 import mlx_velocity
 from mlx_velocity import __main__ as entry
-from mlx_velocity import cases, readings, scheduler, tracks
+from mlx_velocity import cases, readings, results, scheduler, tracks
 from mlx_velocity import history as history_of
 from mlx_velocity.cli import app
 from mlx_velocity.environments import Prepared
@@ -424,6 +424,43 @@ def test_a_second_run_measures_nothing_and_says_so(here: Run, track: tracks.Trac
     assert "Nothing to measure" in done.out
     assert worker.measured == count
     assert files_of(track.results_dir) == before
+
+
+def test_commits_that_lack_nothing_are_not_opened(
+    here: Run, track: tracks.Track, worker: Worker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`run NEW` opens no file of a commit that lacked nothing the last time; one that was touched since, it does."""
+    new = ["run", "NEW", "--machine", "box"]
+    assert here(*new).code == 0
+    count = worker.measured
+    assert "Nothing to measure" in here(*new).out
+    opened: list[str] = []
+
+    class Watched(results.CommitResults):
+        def __post_init__(self) -> None:
+            opened.append(self.commit)
+            super().__post_init__()
+
+    monkeypatch.setattr(results, "CommitResults", Watched)
+    assert "Nothing to measure" in here(*new).out
+    assert opened == []
+    # A case more to measure, a file that is gone, or one that is broken: each makes it a candidate again.
+    touched = sorted(track.results_dir.glob("box/*-*.json"))[0]
+    touched.unlink()
+    assert "Nothing to measure" in here(*new).out
+    assert len(opened) == 1
+    assert touched.exists()
+    (notes,) = (track.work_dir / "index").glob("*.complete.json")
+    notes.write_text("{", "utf-8")
+    opened.clear()
+    assert "Nothing to measure" in here(*new).out
+    assert opened
+    assert worker.measured == count
+    readings_of = next(track.results_dir.glob(f"box/*{readings.SUFFIX}"))
+    lines = readings_of.read_text("utf-8").splitlines(keepends=True)
+    readings_of.write_text("".join(line for line in lines if '"measurement"' not in line), "utf-8")
+    assert "Measuring" in here(*new).out
+    assert worker.measured == count + sum('"measurement"' in line for line in lines)
 
 
 def test_a_list_of_cases_measures_nothing(here: Run, track: tracks.Track, worker: Worker) -> None:

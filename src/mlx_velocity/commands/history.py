@@ -140,11 +140,13 @@ def _machine(
 ) -> MachineHistory:
     survey = archive.Survey()
     order = [commit.hash for commit in line.commits]
-    made = stored_series.of_machine(
-        folder.name, summaries.of_machine(track, folder, order, benchmarks, survey), order, benchmarks
-    )
     own = {key: mark for key, mark in marks.items() if mark.machine == folder.name}
-    told, lost = chronicle.cases(track.name, made, line, own)
+    with summaries.keeping(track, folder.name) as kept:
+        found = summaries.of_machine(kept, folder, order, benchmarks, survey)
+        made = stored_series.of_machine(folder.name, found, order, benchmarks)
+        detector = summaries.Detector(kept)
+        told, lost = chronicle.cases(track.name, made, line, own, find=detector)
+        detector.keep()
     measured = sorted(line.place[commit] for commit in made.commits)
     elsewhere = len(history.resolved(repo_path, survey.unknown))
     unread = [Unread(file, reason) for file, reason in survey.unread]

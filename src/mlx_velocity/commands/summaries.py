@@ -1,32 +1,69 @@
-"""The summaries of a machine's commits: of files that did not change as they were kept, else from the files."""
+"""What history makes of a machine's files and finds in its series, kept: only what changed is read and searched again."""
 
 from __future__ import annotations
 
 import hashlib
 import json
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import astuple
 from pathlib import Path
 
-from mlx_velocity import archive, readings, stored_series
-from mlx_velocity.series import Point
+from mlx_velocity import archive, changepoints, readings, stored_series
+from mlx_velocity.changepoints import Rule
+from mlx_velocity.series import Found, Point, Series
 from mlx_velocity.store.index import FOLDER
 from mlx_velocity.store.kept import Kept, mark_of
 from mlx_velocity.stored_series import Benchmarks, Condensed, Summary, Surroundings
 from mlx_velocity.tracks import Track
+from mlx_velocity.windows import Memory
 
 FORMAT = 1
 """Of a kept summary. Another format is no error: the files are read again."""
 
 
+WINDOWS = "windows"
+"""Name under which the searched windows are kept; no stem of a file."""
+
+
+@contextmanager
+def keeping(track: Track, machine: str) -> Iterator[Kept]:
+    """What is kept of a machine, in a file below `.asv` that can always be made again."""
+    kept = Kept(track.work_dir / FOLDER / f"{track.name}-{machine}.history.sqlite3", FORMAT)
+    try:
+        yield kept
+    finally:
+        kept.close()
+
+
+class Detector:
+    """changepoints.find_many of a machine, which searches only the windows that changed since the last time."""
+
+    def __init__(self, kept: Kept) -> None:
+        self._kept = kept
+        self._known: Memory = json.loads(kept.get(WINDOWS, WINDOWS) or "{}")
+        self._used: Memory = {}
+
+    def __call__(self, many: Sequence[Series], rule: Rule) -> list[Found]:
+        """As changepoints.find_many."""
+        memory = dict(self._known)
+        found = changepoints.find_many(many, rule, memory)
+        self._used.update(memory)
+        return found
+
+    def keep(self) -> None:
+        """Remember what was searched, and nothing that is not there any more."""
+        if self._used.keys() != self._known.keys():
+            self._kept.put(WINDOWS, WINDOWS, json.dumps(self._used))
+
+
 def of_machine(
-    track: Track, folder: Path, commits: Sequence[str], benchmarks: Benchmarks, survey: archive.Survey
+    kept: Kept, folder: Path, commits: Sequence[str], benchmarks: Benchmarks, survey: archive.Survey
 ) -> Iterator[Summary]:
     """What a machine has of these commits; as archive.walk, what can't be read is added to `survey`, and is never kept."""
     suite = _digest(benchmarks)
     marks: dict[str, str] = {}
     known: list[Summary] = []
-    kept = Kept(track.work_dir / FOLDER / f"{track.name}-{folder.name}.summaries.sqlite3", FORMAT)
 
     def is_known(commit: str, stem: str) -> bool:
         # Taken before the files are read: who writes to them meanwhile is noticed the next time.
@@ -38,20 +75,17 @@ def of_machine(
         known.append(load(text))
         return True
 
-    try:
-        seen = len(survey.unread)
-        for entry in archive.walk(folder, commits, benchmarks, survey, is_known):
-            yield from known
-            known.clear()
-            said = stored_series.condense(entry, benchmarks)
-            if len(survey.unread) == seen:
-                stem = f"{entry.commit[:8]}-{entry.environment}"
-                kept.put(stem, marks[stem], dump(said))
-            seen = len(survey.unread)
-            yield said
+    seen = len(survey.unread)
+    for entry in archive.walk(folder, commits, benchmarks, survey, is_known):
         yield from known
-    finally:
-        kept.close()
+        known.clear()
+        said = stored_series.condense(entry, benchmarks)
+        if len(survey.unread) == seen:
+            stem = f"{entry.commit[:8]}-{entry.environment}"
+            kept.put(stem, marks[stem], dump(said))
+        seen = len(survey.unread)
+        yield said
+    yield from known
 
 
 def _digest(benchmarks: Benchmarks) -> str:
