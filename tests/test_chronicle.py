@@ -375,7 +375,7 @@ def test_a_part_says_what_the_whole_says(lab: Lab, monkeypatch: pytest.MonkeyPat
     from mlx_velocity import changepoints
     from mlx_velocity.series import Found
 
-    def find_many(many: list[object], rule: object = None) -> list[Found]:
+    def find_many(many: list[object], rule: object = None, memory: object = None) -> list[Found]:
         judged.append(len(many))
         return [Found() for _ in many]
 
