@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Point:
     """What was measured of a case at one commit."""
 
@@ -23,7 +23,7 @@ class Point:
     """Why its time says nothing about the commit; empty where the machine was fit."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Gap:
     """A commit between points that has no number."""
 

@@ -27,7 +27,7 @@ Key = tuple[str, str, tuple[str, ...], str]
 """Environment, benchmark, parameters, version: what makes a series of a machine."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Condensed:
     """What is kept of one case at one commit."""
 

@@ -141,7 +141,7 @@ def _machine(
     survey = archive.Survey()
     order = [commit.hash for commit in line.commits]
     own = {key: mark for key, mark in marks.items() if mark.machine == folder.name}
-    with summaries.keeping(track, folder.name) as kept:
+    with summaries.no_garbage(), summaries.keeping(track, folder.name) as kept:
         found = summaries.of_machine(kept, folder, order, benchmarks, survey)
         made = stored_series.of_machine(folder.name, found, order, benchmarks)
         detector = summaries.Detector(kept)
