@@ -95,6 +95,7 @@ def bisect(
     monkeypatch.setenv("COLUMNS", "160")
     # The machine that runs tests may be busy, and a doubling is seen all the same.
     monkeypatch.setattr(quality, "BUSY_CORES", 1000)
+    monkeypatch.setattr(quality, "BUSY_ON_CORE", 1000)
     monkeypatch.setattr(interleave, "PAIR_S", 0.0)
 
     def run(*arguments: str) -> Said:

@@ -94,6 +94,7 @@ def compare(
     monkeypatch.setenv("COLUMNS", "120")
     # The machine that runs tests may be busy, and a doubling is seen all the same.
     monkeypatch.setattr(quality, "BUSY_CORES", 1000)
+    monkeypatch.setattr(quality, "BUSY_ON_CORE", 1000)
 
     def run(*arguments: str) -> Said:
         words = [
