@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import json
-import sys
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
+import fixtures_site as made
 import git
 import pytest
 from conftest import MakeTrack
+from fixtures_site import Done
 from jsonschema import Draft202012Validator
 
-from mlx_velocity import __main__ as entry
 from mlx_velocity import bisections, interleave, quality, schemas
 
 SUITE = """
@@ -54,13 +52,6 @@ SLOWER, FATTER, BROKEN = 5, 3, 4
 AUTHOR = git.Actor("Somebody", "somebody@example.invalid")
 
 
-@dataclass(frozen=True)
-class Said:
-    code: int
-    out: str
-    err: str
-
-
 @pytest.fixture
 def project(toy_track: MakeTrack, tmp_path: Path) -> Path:
     """A suite beside a project of nine commits `c0` … `c8`, each followed by one that changes only the README."""
@@ -89,7 +80,7 @@ def commit(repo: git.Repo, message: str) -> None:
 @pytest.fixture
 def bisect(
     project: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> Callable[..., Said]:
+) -> Callable[..., Done]:
     """Runs `mlx-velocity bisect` in the project, without the control, whose environment holds all of mlx."""
     monkeypatch.chdir(project)
     monkeypatch.setenv("COLUMNS", "160")
@@ -98,16 +89,9 @@ def bisect(
     monkeypatch.setattr(quality, "BUSY_ON_CORE", 1000)
     monkeypatch.setattr(interleave, "PAIR_S", 0.0)
 
-    def run(*arguments: str) -> Said:
+    def run(*arguments: str) -> Done:
         words = ["bisect", *arguments, "--machine", "here", "--no-control"]
-        monkeypatch.setattr(sys, "argv", ["mlx-velocity", *words])
-        code: Any = 0
-        try:
-            entry.main()
-        except SystemExit as ended:
-            code = ended.code or 0
-        out, err = capsys.readouterr()
-        return Said(int(code), out, err)
+        return made.in_process(monkeypatch, capsys, *words)
 
     return run
 
@@ -116,7 +100,7 @@ def stored(project: Path) -> list[Path]:
     return sorted((project / "results/toy/here/bisections").glob(f"*{bisections.SUFFIX}"))
 
 
-def test_the_slow_commit_is_found(bisect: Callable[..., Said], project: Path) -> None:
+def test_the_slow_commit_is_found(bisect: Callable[..., Done], project: Path) -> None:
     """A planted slow-down is found with its effect and how to see it again, beside a commit that is broken."""
     done = bisect("c0", "c8", "--case", "time_work", "--json", "out.json", "--markdown", "out.md")
     assert done.code == 0, done.err + done.out
@@ -140,7 +124,7 @@ def test_the_slow_commit_is_found(bisect: Callable[..., Said], project: Path) ->
     assert len(stored(project)) == 1
 
 
-def test_bytes_and_going_on(bisect: Callable[..., Said], project: Path) -> None:
+def test_bytes_and_going_on(bisect: Callable[..., Done], project: Path) -> None:
     """A search that ran out of samples goes on from its file; when it is over, asking again measures nothing."""
     first = bisect("c0", "c8", "--case", "track_bytes", "--max-samples", "8")
     assert (first.code, "Undecided" in first.out) == (3, True), first.out + first.err
@@ -157,14 +141,14 @@ def test_bytes_and_going_on(bisect: Callable[..., Said], project: Path) -> None:
     assert json.loads((project / "again.json").read_text("utf-8")) == found
 
 
-def test_no_difference(bisect: Callable[..., Said]) -> None:
+def test_no_difference(bisect: Callable[..., Done]) -> None:
     """Ends without a difference are said to be equal, and nothing is searched."""
     done = bisect("c0", "c2", "--case", "track_bytes")
     assert done.code == 3
     assert "nothing to find" in done.out
 
 
-def test_an_improvement_and_neighbours(bisect: Callable[..., Said], project: Path) -> None:
+def test_an_improvement_and_neighbours(bisect: Callable[..., Done], project: Path) -> None:
     """Two commits next to each other are simply compared; one that made it less is as welcome."""
     with git.Repo(project / "toy-project") as repo:
         package = project / "toy-project" / "toy" / "__init__.py"
@@ -177,7 +161,7 @@ def test_an_improvement_and_neighbours(bisect: Callable[..., Said], project: Pat
     assert found["total"]["ratio"] == pytest.approx(2 / 3)
 
 
-def test_restart_keeps_what_was_measured(bisect: Callable[..., Said], project: Path) -> None:
+def test_restart_keeps_what_was_measured(bisect: Callable[..., Done], project: Path) -> None:
     """--restart begins a new file, and leaves the old one aside."""
     for words in ((), ("--restart",)):
         assert bisect("c2", "c3", "--case", "track_bytes", *words).code == 0
@@ -205,7 +189,7 @@ def test_restart_keeps_what_was_measured(bisect: Callable[..., Said], project: P
         (("c0", "c8", "--case", "time_lacking"), 2, "skipped: not in this version"),
     ],
 )  # fmt: skip
-def test_bad_input(bisect: Callable[..., Said], arguments: tuple[str, ...], code: int, words: str) -> None:
+def test_bad_input(bisect: Callable[..., Done], arguments: tuple[str, ...], code: int, words: str) -> None:
     """Wrong input is one line that says what and what to do, with the right exit code."""
     done = bisect(*arguments)
     lines = done.err.strip().splitlines()
@@ -214,7 +198,7 @@ def test_bad_input(bisect: Callable[..., Said], arguments: tuple[str, ...], code
     assert "; " in lines[0]
 
 
-def test_ends_that_are_no_line(bisect: Callable[..., Said], project: Path) -> None:
+def test_ends_that_are_no_line(bisect: Callable[..., Done], project: Path) -> None:
     """Where one end is no ancestor of the other, the commit at which they part is named."""
     with git.Repo(project / "toy-project") as repo:
         repo.git.checkout("-q", "-b", "feature", "c2")
@@ -226,7 +210,7 @@ def test_ends_that_are_no_line(bisect: Callable[..., Said], project: Path) -> No
     assert f"mlx-velocity bisect {parted}" in done.err
 
 
-def test_ends_between_which_nothing_changes(bisect: Callable[..., Said], project: Path) -> None:
+def test_ends_between_which_nothing_changes(bisect: Callable[..., Done], project: Path) -> None:
     """Commits that change nothing that is measured are not measured."""
     with git.Repo(project / "toy-project") as repo:
         after = repo.commit("main").hexsha

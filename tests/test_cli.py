@@ -27,7 +27,6 @@ from conftest import ENVIRONMENT, HELLO, SAMPLES
 from fixtures_site import Done, Project
 
 import mlx_velocity
-from mlx_velocity import __main__ as entry
 from mlx_velocity import cases, readings, results, scheduler, tracks
 from mlx_velocity import history as history_of
 from mlx_velocity.cli import app
@@ -49,15 +48,7 @@ def here(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) ->
     monkeypatch.setenv("COLUMNS", "200")
 
     def run(*arguments: str) -> Done:
-        monkeypatch.setattr(sys, "argv", ["mlx-velocity", *arguments])
-        capsys.readouterr()
-        code: Any = 0
-        try:
-            entry.main()
-        except SystemExit as ended:
-            code = ended.code or 0
-        out, err = capsys.readouterr()
-        return Done(int(code), out, err)
+        return made.in_process(monkeypatch, capsys, *arguments)
 
     return run
 

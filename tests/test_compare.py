@@ -9,15 +9,14 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
+import fixtures_site as made
 import git
 import pytest
 from conftest import MakeTrack
+from fixtures_site import Done
 
-from mlx_velocity import __main__ as entry
 from mlx_velocity import quality
 from mlx_velocity.comparisons import SUFFIX
 from mlx_velocity.report.markdown import MARKER
@@ -58,13 +57,6 @@ VERSIONS = {
 }
 
 
-@dataclass(frozen=True)
-class Said:
-    code: int
-    out: str
-    err: str
-
-
 @pytest.fixture
 def project(toy_track: MakeTrack, tmp_path: Path) -> Path:
     """A suite beside a project with a branch for each kind of change."""
@@ -88,7 +80,7 @@ def project(toy_track: MakeTrack, tmp_path: Path) -> Path:
 @pytest.fixture
 def compare(
     project: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> Callable[..., Said]:
+) -> Callable[..., Done]:
     """Runs `mlx-velocity compare` in the project, without the control, whose environment holds all of mlx."""
     monkeypatch.chdir(project)
     monkeypatch.setenv("COLUMNS", "120")
@@ -96,7 +88,7 @@ def compare(
     monkeypatch.setattr(quality, "BUSY_CORES", 1000)
     monkeypatch.setattr(quality, "BUSY_ON_CORE", 1000)
 
-    def run(*arguments: str) -> Said:
+    def run(*arguments: str) -> Done:
         words = [
             "compare",
             *arguments,
@@ -104,24 +96,17 @@ def compare(
             "here",
             *([] if "--from-results" in arguments else ["--no-control"]),
         ]
-        monkeypatch.setattr(sys, "argv", ["mlx-velocity", *words])
-        code: Any = 0
-        try:
-            entry.main()
-        except SystemExit as ended:
-            code = ended.code or 0
-        out, err = capsys.readouterr()
-        return Said(int(code), out, err)
+        return made.in_process(monkeypatch, capsys, *words)
 
     return run
 
 
-def verdicts(said: Said) -> dict[str, str]:
+def verdicts(said: Done) -> dict[str, str]:
     """Verdict by benchmark, from the JSON output."""
     return {case["benchmark"]: case["verdict"] for case in json.loads(said.out)["cases"]}
 
 
-def test_a_slower_branch_exits_with_1(compare: Callable[..., Said], project: Path) -> None:
+def test_a_slower_branch_exits_with_1(compare: Callable[..., Done], project: Path) -> None:
     """A real slow-down is found, the rest is not touched by it, and files and exit code say so."""
     done = compare("main", "slow", "--bench", "work|bytes", "--json", "out.json", "--markdown", "out.md")
     assert done.code == 1, done.err
@@ -135,7 +120,7 @@ def test_a_slower_branch_exits_with_1(compare: Callable[..., Said], project: Pat
     assert len(stored) == 1
 
 
-def test_it_can_be_shown_again(compare: Callable[..., Said]) -> None:
+def test_it_can_be_shown_again(compare: Callable[..., Done]) -> None:
     """A stored comparison is shown without measuring, with the same verdicts and exit code."""
     first = compare("main", "slow", "--bench", "work|bytes", "--json", "-")
     again = compare("main", "slow", "--from-results", "--json", "-")
@@ -143,27 +128,27 @@ def test_it_can_be_shown_again(compare: Callable[..., Said]) -> None:
     assert compare("main", "fat", "--from-results").code == 2
 
 
-def test_more_bytes_are_a_regression(compare: Callable[..., Said]) -> None:
+def test_more_bytes_are_a_regression(compare: Callable[..., Done]) -> None:
     """Memory is compared exactly."""
     done = compare("main", "fat", "--bench", "bytes", "--json", "-")
     assert (done.code, verdicts(done)) == (1, {"speed.Speed.track_bytes": "regressed"})
 
 
-def test_a_case_that_breaks_is_a_regression(compare: Callable[..., Said]) -> None:
+def test_a_case_that_breaks_is_a_regression(compare: Callable[..., Done]) -> None:
     """A case that fails at head alone is reported as broken with its reason, and the exit code is 1."""
     done = compare("main", "broken", "--bench", "breaks|bytes")
     assert done.code == 1
     assert "toy is broken" in done.out
 
 
-def test_nothing_decided_exits_with_3(compare: Callable[..., Said]) -> None:
+def test_nothing_decided_exits_with_3(compare: Callable[..., Done]) -> None:
     """With too few samples nothing is decided, nothing is claimed, and it says what to do."""
     done = compare("main", "slow", "--bench", "work", "--max-samples", "4")
     assert done.code == 3
     assert "--max-samples" in done.out
 
 
-def test_the_working_tree(compare: Callable[..., Said], project: Path) -> None:
+def test_the_working_tree(compare: Callable[..., Done], project: Path) -> None:
     """Without names, the changed working tree is compared with where it left the default branch."""
     package = project / "toy-project" / "toy" / "__init__.py"
     package.write_text(
@@ -191,7 +176,7 @@ def test_the_working_tree(compare: Callable[..., Said], project: Path) -> None:
         (("main", "slow", "--markdown", "benchmarks"), 2, "can't be written"),
     ],
 )  # fmt: skip
-def test_bad_input(compare: Callable[..., Said], arguments: tuple[str, ...], code: int, words: str) -> None:
+def test_bad_input(compare: Callable[..., Done], arguments: tuple[str, ...], code: int, words: str) -> None:
     """Wrong input is one line that says what and what to do, with the right exit code."""
     done = compare(*arguments)
     lines = done.err.strip().splitlines()
@@ -200,13 +185,13 @@ def test_bad_input(compare: Callable[..., Said], arguments: tuple[str, ...], cod
     assert "; " in lines[0]
 
 
-def test_the_same_code_can_be_forced(compare: Callable[..., Said]) -> None:
+def test_the_same_code_can_be_forced(compare: Callable[..., Done]) -> None:
     """A commit is compared with itself when that is asked for."""
     done = compare("main", "main", "--force", "--bench", "bytes", "--json", "-")
     assert (done.code, verdicts(done)) == (0, {"speed.Speed.track_bytes": "unchanged"})
 
 
-def test_a_side_without_an_environment(compare: Callable[..., Said], project: Path) -> None:
+def test_a_side_without_an_environment(compare: Callable[..., Done], project: Path) -> None:
     """Where one side can't be had, the other side's numbers are shown, and the exit code is 4."""
     with git.Repo(project / "toy-project") as repo:
         repo.git.checkout("-q", "-b", "empty", "main")
@@ -243,14 +228,14 @@ def test_ctrl_c_keeps_what_is_decided(project: Path) -> None:
     assert stored.read_text("utf-8").count("\n") > 3
 
 
-def test_filtering_what_is_shown_changes_no_verdict(compare: Callable[..., Said]) -> None:
+def test_filtering_what_is_shown_changes_no_verdict(compare: Callable[..., Done]) -> None:
     """A stored comparison is judged as it was measured, also where only some of its cases are shown."""
     first = verdicts(compare("main", "slow", "--bench", "work|bytes|same", "--json", "-"))
     shown = verdicts(compare("--from-results", "--bench", "work", "--json", "-"))
     assert shown == {name: verdict for name, verdict in first.items() if "work" in name}
 
 
-def test_a_branch_with_the_same_code(compare: Callable[..., Said], project: Path) -> None:
+def test_a_branch_with_the_same_code(compare: Callable[..., Done], project: Path) -> None:
     """Two commits whose measured packages are equal are the same code."""
     with git.Repo(project / "toy-project") as repo:
         repo.git.checkout("-q", "-b", "readme", "main")
@@ -264,7 +249,7 @@ def test_a_branch_with_the_same_code(compare: Callable[..., Said], project: Path
     assert "same code" in done.err
 
 
-def test_the_merge_base_is_named(compare: Callable[..., Said]) -> None:
+def test_the_merge_base_is_named(compare: Callable[..., Done]) -> None:
     """With --merge-base it says which commit was really measured."""
     done = compare("slow", "fat", "--merge-base", "--bench", "bytes")
     assert "where the head left it" in done.out

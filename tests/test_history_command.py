@@ -9,7 +9,6 @@ import shutil
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import fixtures_site as site
 import pytest
@@ -19,7 +18,6 @@ from fixtures_site import Done
 from jsonschema import Draft202012Validator
 from rich.console import Console
 
-from mlx_velocity import __main__ as entry
 from mlx_velocity import archive, history, machine, regressions, schemas
 from mlx_velocity.commands import confirm  # fmt: skip
 from mlx_velocity.commands import history as command
@@ -58,15 +56,7 @@ def said(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) ->
     monkeypatch.setenv("COLUMNS", "160")
 
     def run(*arguments: str) -> Done:
-        monkeypatch.setattr(sys, "argv", ["mlx-velocity", *arguments])
-        capsys.readouterr()
-        code: Any = 0
-        try:
-            entry.main()
-        except SystemExit as ended:
-            code = ended.code or 0
-        out, err = capsys.readouterr()
-        return Done(int(code), out, err)
+        return site.in_process(monkeypatch, capsys, *arguments)
 
     return run
 

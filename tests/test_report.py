@@ -5,7 +5,6 @@ from __future__ import annotations
 import io
 import json
 import re
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -17,7 +16,6 @@ from fixtures_site import Done
 from jsonschema import Draft202012Validator
 from rich.console import Console
 
-from mlx_velocity import __main__ as entry
 from mlx_velocity import cases, history, run_report, scheduler, schemas
 from mlx_velocity.commands import report as command
 from mlx_velocity.errors import EnvironmentFailure, InputError
@@ -378,12 +376,7 @@ def here(
     monkeypatch.setenv("COLUMNS", "200")
 
     def run(*arguments: str) -> Done:
-        monkeypatch.setattr(sys, "argv", ["mlx-velocity", *arguments])
-        capsys.readouterr()
-        with pytest.raises(SystemExit) as ended:
-            entry.main()
-        out, err = capsys.readouterr()
-        return Done(int(ended.value.code or 0), out, err)
+        return made.in_process(monkeypatch, capsys, *arguments)
 
     return run
 

@@ -7,7 +7,6 @@ import json
 import random
 import re
 import shutil
-import sys
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path
@@ -22,7 +21,6 @@ from hypothesis import strategies as st
 from jsonschema import Draft202012Validator
 
 import mlx_velocity
-from mlx_velocity import __main__ as entry
 from mlx_velocity import (
     bisections,
     cases,
@@ -601,12 +599,7 @@ def here(
     monkeypatch.setattr(cli.console, "_width", 300)
 
     def run(*arguments: str) -> Done:
-        monkeypatch.setattr(sys, "argv", ["mlx-velocity", *arguments])
-        capsys.readouterr()
-        with pytest.raises(SystemExit) as ended:
-            entry.main()
-        out, err = capsys.readouterr()
-        return Done(int(ended.value.code or 0), out, err)
+        return made.in_process(monkeypatch, capsys, *arguments)
 
     return run
 

@@ -6,11 +6,10 @@ import errno
 import signal
 import sys
 
-from mlx_velocity.errors import InputError, VelocityError
+from mlx_velocity.errors import InputError, Interrupted, VelocityError
 
 DEBUG = "--debug"
 BUG = 4
-INTERRUPTED = 130
 
 
 def program() -> None:
@@ -35,8 +34,9 @@ def main() -> None:
 
         app()
     except KeyboardInterrupt:
-        print("Interrupted.", file=sys.stderr)
-        sys.exit(INTERRUPTED)
+        stopped = Interrupted("interrupted", "run the same again")
+        print(f"mlx-velocity: {stopped}", file=sys.stderr)
+        sys.exit(stopped.exit_code)
     except Exception as error:
         if debug:
             raise

@@ -14,6 +14,7 @@ from typing import Any
 
 import git
 
+from mlx_velocity import units
 from mlx_velocity.errors import InputError
 
 _FIELDS = "%H%x1f%at%x1f%s"
@@ -41,7 +42,7 @@ class Commit:
     @property
     def day(self) -> str:
         """The date in UTC, `2026-01-31`."""
-        return datetime.fromtimestamp(self.date_s, UTC).strftime("%Y-%m-%d")
+        return units.day(self.date_s)
 
 
 def date_of(held_s: int) -> int:

@@ -29,6 +29,7 @@ from mlx_velocity.errors import InputError, MeasurementError
 from mlx_velocity.history_report import CaseHistory, HistoryReport, MachineHistory, Shift, Unread
 from mlx_velocity.report import history as written
 from mlx_velocity.report import history_markdown, sparkline
+from mlx_velocity.store.files import no_garbage
 
 PIPE_ROWS = 24
 """Cases of a machine where there is no screen to fit."""
@@ -141,7 +142,7 @@ def _machine(
     survey = archive.Survey()
     order = [commit.hash for commit in line.commits]
     own = {key: mark for key, mark in marks.items() if mark.machine == folder.name}
-    with summaries.no_garbage(), summaries.keeping(track, folder.name) as kept:
+    with no_garbage(), summaries.keeping(track, folder.name) as kept:
         found = summaries.of_machine(kept, folder, order, benchmarks, survey)
         made = stored_series.of_machine(folder.name, found, order, benchmarks)
         detector = summaries.Detector(kept)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import hashlib
 import json
 from collections.abc import Iterator, Sequence
@@ -25,18 +24,6 @@ FORMAT = 1
 
 WINDOWS = "windows"
 """Name under which the searched windows are kept; no stem of a file."""
-
-
-@contextmanager
-def no_garbage() -> Iterator[None]:
-    """Without Python's search for cycles, which takes half of the time where millions of points are made that all stay."""
-    was_on = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if was_on:
-            gc.enable()
 
 
 @contextmanager

@@ -10,13 +10,10 @@ import contextlib
 import copy
 import io
 import json
-import os
-import shutil
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Executor
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -28,9 +25,10 @@ from asv.plugins.summarygrid import SummaryGrid
 from asv.publishing import OutputPublisher
 from asv.repo import NoSuchNameError, Repo
 
+from mlx_velocity import units
 from mlx_velocity.commit_graph import CommitGraph
 from mlx_velocity.errors import InputError
-from mlx_velocity.site import asv_graphs, asv_groups, asv_regressions, plain
+from mlx_velocity.site import asv_graphs, asv_groups, asv_regressions, linked, plain
 from mlx_velocity.site.asv_graphs import AsvGraph, AsvGraphs, Points
 from mlx_velocity.site.asv_groups import Grouped
 from mlx_velocity.store.index import StoreIndex
@@ -41,9 +39,6 @@ SERIES_AT_ONCE = 32
 """What a process is given at once: enough that the compiled loops are worth loading, few enough to share out evenly."""
 ALONE = 20_000
 """Points that are fitted here: starting other processes takes longer."""
-EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-LATEST_S = 253_402_300_799
-"""The end of the year 9999: git takes any number for a date."""
 Progress = Callable[[int, int], None]
 Batch = list[tuple[Points, bool]]
 
@@ -189,34 +184,19 @@ class _Kept:
         held = self._held.get(item.path)
         if held is None or before is None:
             return False
-        source, target = before / f"{item.path}.json", html / f"{item.path}.json"
-        try:
-            if list(_mark(source)) != held["file"]:
-                return False
-            target.parent.mkdir(parents=True, exist_ok=True)
-            try:
-                os.link(source, target)
-            except OSError:
-                shutil.copy2(source, target)
-        except OSError:
-            return False
-        return True
+        name = f"{item.path}.json"
+        return linked.taken(before / name, html / name, held["file"])
 
     def add(self, item: Points, steps: asv_graphs.Steps, html: Path) -> None:
         """A graph that was made."""
         held = {
-            "digest": self._digests[item.path], "steps": steps, "file": _mark(html / f"{item.path}.json"),
+            "digest": self._digests[item.path], "steps": steps, "file": linked.mark(html / f"{item.path}.json"),
         }  # fmt: skip
         self._new[f"graph:{item.path}"] = json.dumps(held).encode()
 
     def save(self) -> None:
         if self._new:
             self._index.keep_derived(self._new)
-
-
-def _mark(path: Path) -> tuple[int, int]:
-    stat = path.stat()
-    return stat.st_size, stat.st_mtime_ns
 
 
 def _index(
@@ -259,14 +239,10 @@ def _subjects(graph: CommitGraph, grouped: Grouped) -> dict[int, str]:
     return {
         graph.revisions[
             commit
-        ]: f"{plain.text(graph.commits[commit].subject)} ({_day(graph.commits[commit].date_s)})"
+        ]: f"{plain.text(graph.commits[commit].subject)} ({units.day(graph.commits[commit].date_s)})"
         for commit in grouped.dates_ms
         if commit in graph.commits
     }
-
-
-def _day(date_s: int) -> str:
-    return f"{EPOCH + timedelta(seconds=max(min(date_s, LATEST_S), 0)):%Y-%m-%d}"
 
 
 def _write(path: Path, data: Any) -> None:

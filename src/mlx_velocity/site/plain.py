@@ -19,8 +19,6 @@ LONGEST_TEXT = 300
 LONGEST_CODE = 20_000
 LONGEST_NAME, LONGEST_VALUE, LONGEST_KEY = 200, 170, 60
 """In bytes: a file name holds 255, and `key-value` is one."""
-LATEST_S = 253_402_300_799
-"""The end of the year 9999, which no date can pass."""
 RESERVED = frozenset(
     ["", ".", "..", "summary", "con", "prn", "aux", "nul"]
     + [f"{device}{number}" for device in ("com", "lpt") for number in range(1, 10)]

@@ -1,4 +1,4 @@
-"""asv's step detection with the results that `asv.step_detect.detect_steps` gives, some twenty times as fast.
+"""asv's step detection with the results that `asv.step_detect.detect_steps` gives, about ten times as fast.
 
 asv tries some ten penalties for a piece and keeps the one whose fit is best for its number of pieces. That search is
 here, its loops are in potts.py.

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import re
-import shutil
 from collections.abc import Callable, Iterable
 from concurrent.futures import Executor
 from functools import cache
@@ -18,7 +16,7 @@ from markupsafe import Markup
 
 import mlx_velocity
 from mlx_velocity import units
-from mlx_velocity.site import plain
+from mlx_velocity.site import linked, plain
 from mlx_velocity.site.record import TrackRecord, case_page, commit_page, graph_view, machine_page
 from mlx_velocity.store.reading import usable_cores
 
@@ -81,7 +79,7 @@ class Writer:
         """Any other file of text, in the same way."""
         if not self._taken(path, key):
             (self._html / path).write_text(make(), "utf-8")
-            self._note(path, _mark(self._html / path))
+            self._note(path, linked.mark(self._html / path))
 
     def deferred(self, path: str, key: Any, make: Callable[..., str], *given: Any) -> None:
         """A file of text that another process may make: `make` is a function of a module, and `given` can be sent."""
@@ -98,7 +96,12 @@ class Writer:
         digest = hashlib.sha256(f"{stamp()}{json.dumps(key)}".encode()).hexdigest()
         held, target = self._held.get(path), self._html / path
         target.parent.mkdir(parents=True, exist_ok=True)
-        if held and held[0] == digest and self._before and _linked(self._before / path, target, held[1:]):
+        if (
+            held
+            and held[0] == digest
+            and self._before
+            and linked.taken(self._before / path, target, held[1:])
+        ):
             self._new[path] = held
             return True
         self._digests[path] = digest
@@ -163,27 +166,8 @@ def render(template: str, given: dict[str, Any]) -> str:
 def _made(job: Job) -> list[int]:
     target, make, given = job
     target.write_text(make(*given), "utf-8")
-    return _mark(target)
+    return linked.mark(target)
 
 
 def _shown(value: Any) -> Any:
     return plain.text(value) if isinstance(value, str) and not isinstance(value, Markup) else value
-
-
-def _linked(source: Path, target: Path, mark: list[Any]) -> bool:
-    """Whether the file that the last publish wrote could be taken."""
-    try:
-        if _mark(source) != mark:
-            return False
-        try:
-            os.link(source, target)
-        except OSError:
-            shutil.copy2(source, target)
-    except OSError:
-        return False
-    return True
-
-
-def _mark(path: Path) -> list[int]:
-    stat = path.stat()
-    return [stat.st_size, stat.st_mtime_ns]

@@ -12,6 +12,7 @@ import orjson
 from asv.results import Results
 from numpy.typing import NDArray
 
+from mlx_velocity.history import LATEST_S
 from mlx_velocity.store.columns import Columns, Keys, encodable
 
 Known = dict[str, tuple[Any, Any, int, list[int]]]
@@ -19,8 +20,6 @@ Known = dict[str, tuple[Any, Any, int, list[int]]]
 LARGEST = 1e100
 MOST_CASES = 100_000
 """Parameter sets of one benchmark: a file that names more was not written by a measurement."""
-LATEST_MS = 253_402_300_799_000
-"""The end of the year 9999, which no date can pass."""
 ASV_COLUMNS = [
     "result", "params", "version", "started_at", "duration", "stats_ci_99_a", "stats_ci_99_b", "stats_q_25",
     "stats_q_75", "stats_number", "stats_repeat", "samples", "profile",
@@ -170,6 +169,6 @@ def _text(held: dict[str, Any], key: str) -> str:
 
 
 def _date(value: Any) -> int:
-    if not isinstance(value, (int, float)) or not 0 <= value <= LATEST_MS:
+    if not isinstance(value, (int, float)) or not 0 <= value <= LATEST_S * 1000:
         raise ValueError(f"{str(value)[:40]} is no date")
     return int(value)

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import gc
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -43,18 +45,24 @@ def fingerprint(stat: os.stat_result) -> str:
     return f"{stat.st_mtime_ns}:{stat.st_size}:{stat.st_ino}"
 
 
+@contextmanager
+def no_garbage() -> Iterator[None]:
+    """Without Python's search for cycles, which takes longer than parsing where millions of objects are made and none is a cycle."""
+    was_on = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_on:
+            gc.enable()
+
+
 def read_batch(root: str, paths: list[str]) -> tuple[list[File], list[Key]]:
     """The files at `paths` below `root`, and the keys that their columns count in."""
     keys: Keys = {}
     known: asv_results.Known = {}
-    # A parsed file is hundreds of thousands of objects and no cycle: looking for cycles takes longer than parsing.
-    was_on = gc.isenabled()
-    gc.disable()
-    try:
+    with no_garbage():
         return [_read(Path(root), path, keys, known) for path in paths], list(keys)
-    finally:
-        if was_on:
-            gc.enable()
 
 
 def _read(root: Path, path: str, keys: Keys, known: asv_results.Known) -> File:

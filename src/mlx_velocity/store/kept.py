@@ -10,6 +10,8 @@ from pathlib import Path
 from mlx_velocity.store.files import fingerprint
 
 PATIENCE_S = 10.0
+MISSING = "-"
+"""Stands for a file that is not there in what mark_of says."""
 WAITING = 256
 """Notes that are written at a time: who is interrupted goes on from there."""
 
@@ -84,5 +86,5 @@ def mark_of(*paths: Path) -> str:
         try:
             marks.append(fingerprint(path.stat()))
         except OSError:
-            marks.append("-")
+            marks.append(MISSING)
     return " ".join(marks)

@@ -257,15 +257,21 @@ def _readings(stored: Stored) -> None:
         stored.say("no line says with which versions it was measured", again)
 
 
-def _comparison(stored: Stored) -> None:
-    advice = "remove it, and compare again"
-    found = list(_records(stored, comparisons.parse, advice))
+def _headed(stored: Stored, found: list[tuple[int, Any]], header: type, what: str, advice: str) -> None:
+    """Keep the records of a file whose first one is its header, and no other is."""
     stored.data = found
     for line, item in found:
         first = line == found[0][0]
-        if isinstance(item, comparison.Header) != first:
-            reason = "its first line does not say what was compared" if first else "a second header"
+        if isinstance(item, header) != first:
+            reason = f"its first line does not say what was {what}" if first else "a second header"
             stored.say(reason, advice, line)
+
+
+def _comparison(stored: Stored) -> None:
+    advice = "remove it, and compare again"
+    found = list(_records(stored, comparisons.parse, advice))
+    _headed(stored, found, comparison.Header, "compared", advice)
+    for line, item in found:
         if isinstance(item, comparison.PairReading):
             label = records.case_label(item.benchmark, tuple(item.params))
             turns = len(item.base) + len(item.head)
@@ -282,12 +288,7 @@ def _comparison(stored: Stored) -> None:
 def _bisection(stored: Stored) -> None:
     advice = "remove it, or: mlx-velocity bisect --restart"
     found = list(_records(stored, bisections.parse, advice))
-    stored.data = found
-    for line, item in found:
-        first = line == found[0][0]
-        if isinstance(item, bisection.Header) != first:
-            reason = "its first line does not say what was searched" if first else "a second header"
-            stored.say(reason, advice, line)
+    _headed(stored, found, bisection.Header, "searched", advice)
     if not found and not stored.problems:
         stored.say("it is empty", advice)
     if found and not isinstance(found[-1][1], bisection.Halt):
@@ -299,12 +300,7 @@ def _bisection(stored: Stored) -> None:
 def _profile(stored: Stored) -> None:
     advice = "remove it, and profile again"
     found = list(_records(stored, profiles.parse, advice))
-    stored.data = found
-    for line, item in found:
-        first = line == found[0][0]
-        if isinstance(item, breakdown.Header) != first:
-            reason = "its first line does not say what was profiled" if first else "a second header"
-            stored.say(reason, advice, line)
+    _headed(stored, found, breakdown.Header, "profiled", advice)
     if len(found) < 2 and not stored.problems:
         stored.say("it holds no launches", advice)
 

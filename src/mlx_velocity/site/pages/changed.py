@@ -79,12 +79,7 @@ def _urn(record: TrackRecord, name: str) -> str:
 
 def _moment(record: TrackRecord, commit: str) -> str:
     return (
-        units.moment(_sane(record.line.commits[record.line.place[commit]].date_s))
+        units.moment(record.line.commits[record.line.place[commit]].date_s)
         .replace(" UTC", "Z")
         .replace(" ", "T")
     )
-
-
-def _sane(date_s: int) -> int:
-    # git takes any number for a date.
-    return min(max(date_s, 0), plain.LATEST_S)

@@ -65,7 +65,7 @@ def _listed(record: TrackRecord, commit: str, own: list[Place]) -> dict[str, Any
     return {
         "page": commit_page(commit).partition("/")[2], "short": told.short, "subject": told.subject,
         "tags": [plain.text(tag, snapshots.TAG) for tag in told.tags[: snapshots.TAGS]],
-        "day": snapshots.day(told.date_s), "machines": sorted({place.machine for place in own}),
+        "day": units.day(told.date_s), "machines": sorted({place.machine for place in own}),
     }  # fmt: skip
 
 
@@ -76,7 +76,7 @@ def _page(record: TrackRecord, commit: str, own: list[Place], options: str, link
         "short": told.short,
         "subject": told.subject,
         "tags": told.tags,
-        "day": snapshots.day(told.date_s),
+        "day": units.day(told.date_s),
         "link": plain.link(link + commit) if link else "",
         "options": options,
         "parents": len(record.graph.parents[commit]),

@@ -96,7 +96,7 @@ def _commit(record: TrackRecord, commit: str) -> dict[str, str]:
     told = record.graph.commits[commit]
     return {
         "page": commit_page(commit), "name": plain.text(told.tags[0] if told.tags else told.short, snapshots.TAG),
-        "day": snapshots.day(told.date_s), "subject": told.subject,
+        "day": units.day(told.date_s), "subject": told.subject,
     }  # fmt: skip
 
 

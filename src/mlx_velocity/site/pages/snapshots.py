@@ -6,11 +6,10 @@ They are scripts that hand over data and nothing else, so that they load from a 
 from __future__ import annotations
 
 import math
-from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import Any
 
-from mlx_velocity import changes, records, snapshots, stats
+from mlx_velocity import changes, records, snapshots, stats, units
 from mlx_velocity.site import places, plain
 from mlx_velocity.site.places import Place
 from mlx_velocity.site.record import TrackRecord, case_page
@@ -18,7 +17,6 @@ from mlx_velocity.site.writer import Writer, data
 
 FORMAT = 1
 """Of the data files. 1: first version."""
-EPOCH, LATEST_S = datetime(1970, 1, 1, tzinfo=UTC), 253_402_300_799
 """Git takes any number for a date; ours end with the year 9999."""
 TRACK_FILE = "data/track.js"
 STEPS = 100
@@ -91,7 +89,7 @@ def _commit(record: TrackRecord, commit: str) -> list[Any]:
     """Hash, day, subject, tags."""
     known = record.graph.commits[commit]
     tags = [plain.text(tag, TAG) for tag in known.tags[:TAGS]]
-    return [commit[:12], day(known.date_s), plain.text(known.subject, SUBJECT), tags]
+    return [commit[:12], units.day(known.date_s), plain.text(known.subject, SUBJECT), tags]
 
 
 def cases(record: TrackRecord) -> dict[str, list[Any]]:
@@ -131,8 +129,3 @@ def _student() -> list[float]:
     """Quantiles of Student's t at `changes.CONFIDENCE`, two-sided, for 1/freedom of 0, 1/STEPS, … 1."""
     freedom = [math.inf, *(STEPS / step for step in range(1, STEPS + 1))]
     return [round(stats.student_reach(value, changes.CONFIDENCE), 5) for value in freedom]
-
-
-def day(date_s: int) -> str:
-    """The date of a commit, which git lets be anything."""
-    return f"{EPOCH + timedelta(seconds=max(0, min(date_s, LATEST_S))):%Y-%m-%d}"
