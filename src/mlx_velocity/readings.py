@@ -78,14 +78,18 @@ def read_lines(path: Path, parse: Callable[[str], Line]) -> tuple[list[Line], li
     good: list[Line] = []
     bad: list[tuple[str, str]] = []
     try:
-        text = path.read_bytes().decode("utf-8", "replace")
+        data = path.read_bytes()
     except FileNotFoundError:
         return good, bad
-    for line in text.split("\n"):
+    for written in data.split(b"\n"):
+        # What is no UTF-8 stays to be shown, and is not read: a mended name would be another name.
+        line = written.decode("utf-8", "replace")
         if not line.strip():
             continue
         try:
-            good.append(parse(line))
+            good.append(parse(written.decode("utf-8")))
+        except UnicodeDecodeError:
+            bad.append((line, "it is not UTF-8"))
         except NewerFormat as error:
             raise InputError(f"{path.name} can't be read: {error}", "it stays as it is") from error
         except (ValueError, TypeError, KeyError, RecursionError) as error:

@@ -13,8 +13,8 @@ from asv.results import get_filename
 from mlx_velocity import readings
 from mlx_velocity.errors import InputError
 from mlx_velocity.records import Case
-from mlx_velocity.store.files import fingerprint
 from mlx_velocity.store.index import FOLDER
+from mlx_velocity.store.kept import MISSING, mark_of
 from mlx_velocity.tracks import Track
 
 FORMAT = 1
@@ -34,7 +34,7 @@ class Complete:
         self._name = hashlib.sha256(text.encode()).hexdigest()[:16]
         self._folder, self._environment = folder, environment
         self._path = track.work_dir / FOLDER / f"{track.name}-{folder.name}.complete.json"
-        self._suites = _read(self._path)
+        self._suites = read(self._path)
         self._known = self._suites.pop(self._name, {})
         self._changed = False
 
@@ -45,11 +45,8 @@ class Complete:
     def mark(self, commit: str) -> str:
         """What changes with the files of a commit; take it before they are read. Empty where one is missing."""
         stem = Path(get_filename(self._folder.name, commit, self._environment)).stem
-        try:
-            files = [(self._folder / f"{stem}{suffix}").stat() for suffix in (".json", readings.SUFFIX)]
-        except OSError:
-            return ""
-        return hashlib.sha256(" ".join(map(fingerprint, files)).encode()).hexdigest()[:16]
+        mark = mark_of(*(self._folder / f"{stem}{suffix}" for suffix in (".json", readings.SUFFIX)))
+        return "" if MISSING in mark.split() else hashlib.sha256(mark.encode()).hexdigest()[:16]
 
     def add(self, commit: str, mark: str) -> None:
         """Note that a commit lacks nothing."""
@@ -66,7 +63,8 @@ class Complete:
             readings.replace(self._path, json.dumps({"format": FORMAT, "suites": kept}))
 
 
-def _read(path: Path) -> dict[str, dict[str, str]]:
+def read(path: Path) -> dict[str, dict[str, str]]:
+    """Per suite the commits that lacked nothing, with their marks; empty where nothing can be read."""
     try:
         held = json.loads(path.read_text("utf-8"))
         if held["format"] != FORMAT:
