@@ -42,6 +42,8 @@ AA_CASES = (
 PLANTED_CASES = DECODE + r"|^prefill\.Memory\.track_peak_bytes\(tiny-float32, 128\)$"
 RUNS = {"aa": 50, "planted": 20, "disturbed": 10, "asv": 20}
 HOG_FROM_PAIR = 3
+LOUD_PAIRS = 4
+"""A run of equal sides is not quiet where so many pairs of a case were thrown out as disturbed."""
 RULE = Rule()
 
 
@@ -192,12 +194,23 @@ def wrong(row: dict[str, Any]) -> bool:
 
 
 def met(part: str, found: list[dict[str, Any]]) -> bool:
-    """Whether the part's goal is reached: at most 1 % wrong and 2 % declined of equal sides, none wrong of others."""
+    """Whether the part's goal is reached: at most 1 % wrong of equal sides and 2 % declined of quiet ones, none wrong of others."""
     errors = sum(map(wrong, found))
     if part == "aa":
-        declined = sum(row["verdict"] == "inconclusive" for row in found)
-        return errors <= 0.01 * len(found) and declined <= 0.02 * len(found)
+        calm = quiet(found)
+        return errors <= 0.01 * len(found) and sum(map(declined, calm)) <= 0.02 * len(calm)
     return part == "asv" or errors == 0
+
+
+def declined(row: dict[str, Any]) -> bool:
+    """Whether a comparison ended without a verdict."""
+    return bool(row["verdict"] == "inconclusive")
+
+
+def quiet(found: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The rows of the runs in which the sensors found the machine fit: the cases of a run are measured in turn."""
+    loud = {row["run"] for row in found if row["disturbed"] >= LOUD_PAIRS}
+    return [row for row in found if row["run"] not in loud]
 
 
 def show(part: str, found: list[dict[str, Any]]) -> int:
@@ -221,6 +234,9 @@ def show(part: str, found: list[dict[str, Any]]) -> int:
         false = sum(row["verdict"] in CHANGED for row in found)
         upper = beta.ppf(0.95, false + 1, len(found) - false)
         print(f"false verdicts: {false} of {len(found)} (with 95 % confidence at most {upper:.1%})")
+        calm = quiet(found)
+        print(f"declined: {sum(map(declined, found))} of {len(found)}, of these on a quiet machine "
+              f"{sum(map(declined, calm))} of {len(calm)}")  # fmt: skip
     reached = met(part, found)
     print("no goal: for comparison" if part == "asv" else "goal met" if reached else "goal missed")
     return 0 if reached else 1
