@@ -3,10 +3,13 @@
 Shows: prefill and decode tokens/s of both, turn about, and their ratio. Goal: within 2 %.
 
 How: a worker of `bench` and a process of `python -m mlx_lm.benchmark` are alive at once and take turns: a trial of
-theirs, then samples of ours while theirs is stopped (SIGSTOP in the second that its own option `--delay` waits before each
+theirs, then one of ours while theirs is stopped (SIGSTOP in the second that its own option `--delay` waits before each
 trial), and so on. Each turn of ours is held against the trials of theirs before and after it, so that whatever slows a
 shared machine for longer than a turn cancels. Several launches of each, since a process biases all that it
 measures. On a CPU all are pinned to one core. Like is compared with like:
+
+a trial: the first work after a second at rest is slower (clocks, caches, a GPU's change of process), so that ours
+    rests as long as theirs does before each of its turns, and a turn is one prefill and one decode in theirs' order;
 
 prefill: `pp512` is the time from the ids of a prompt to its first token through generate_step, which is
     what `prompt_tps` is made from: same call, prompt length and prefill_step_size.
@@ -48,7 +51,7 @@ STAGES = ("prefill", "decode")
 STEP_SIZE = 2048
 """Both sides' prefill_step_size."""
 DELAY_S = 1
-"""Theirs waits so long before a trial, in which it is stopped; ours computes for at least as long."""
+"""Both rest so long before a trial; theirs is stopped meanwhile and for ours."""
 LIMIT_S = 1800.0
 WRITE = """
 import json, sys
@@ -193,14 +196,12 @@ def asked(worker: LocalWorker, message: dict[str, Any], key: str) -> dict[str, A
 
 
 def our_turn(worker: LocalWorker, model: Path, options: argparse.Namespace) -> Rates:
-    """Median tokens per second of the samples of each stage that fit into a turn."""
-    taken: dict[str, list[float]] = {stage: [] for stage in STAGES}
-    began = time.monotonic()
-    while not taken["decode"] or time.monotonic() - began < DELAY_S:
-        for stage in STAGES:
-            answer = asked(worker, sample_of(stage, model, options), "seconds")
-            taken[stage].append(tokens(stage, options) / float(answer["seconds"]))
-    return {stage: median(rates) for stage, rates in taken.items()}
+    """Tokens per second of one sample of each stage, after the rest that theirs has before a trial."""
+    time.sleep(DELAY_S)
+    seconds = {
+        stage: asked(worker, sample_of(stage, model, options), "seconds")["seconds"] for stage in STAGES
+    }
+    return {stage: tokens(stage, options) / float(seconds[stage]) for stage in STAGES}
 
 
 def command_of_theirs(model: Path, options: argparse.Namespace, python: installed.Installed) -> list[str]:
