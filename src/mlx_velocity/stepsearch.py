@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import gammaln, logsumexp
+from scipy.special import gammaln
 
 from mlx_velocity import correlated, stats
 from mlx_velocity.correlated import Effect, Fit
@@ -94,9 +94,11 @@ def chances(fitted: Fit, places: list[int]) -> list[float]:
     own = []
     for number in range(len(places)):
         gained, others = _gains(fitted, places, number)
-        own.append(_chance(ONE + float(logsumexp(gained)) - others - math.log(fitted.size - 1), fitted.size))
+        own.append(
+            _chance(ONE + correlated.log_sum(gained) - others - math.log(fitted.size - 1), fitted.size)
+        )
         # Near a place others do as well: that much more speaks for all together.
-        together += float(logsumexp(gained)) - correlated.evidence(fitted, places)
+        together += correlated.log_sum(gained) - correlated.evidence(fitted, places)
     return [max(p, _chance(ALL + together, fitted.size)) for p in own] if len(own) > 1 else own
 
 
@@ -195,7 +197,7 @@ def _proposed(fitted: Fit, found: list[int], hint: list[int], rate: float) -> li
     free = int(np.isfinite(gained).sum())
     if not free:
         return []
-    one = ONE + float(logsumexp(gained)) - math.log(free) - before
+    one = ONE + correlated.log_sum(gained) - math.log(free) - before
     single = [_likeliest(gained)]
     if _chance(one, fitted.size) <= rate:
         return single
@@ -204,7 +206,7 @@ def _proposed(fitted: Fit, found: list[int], hint: list[int], rate: float) -> li
     everything = -math.inf
     if hint and not found:
         everything = ALL + correlated.evidence(fitted, hint) - before - _choices(fitted.size, len(hint))
-    if _chance(float(logsumexp([one, two, everything])), fitted.size) > rate:
+    if _chance(correlated.log_sum(np.array([one, two, everything])), fitted.size) > rate:
         return []
     if everything >= max(one, two):
         return hint
