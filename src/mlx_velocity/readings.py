@@ -54,14 +54,23 @@ def append(path: Path, readings: Iterable[records.Reading]) -> None:
 
 def load(line: str, schema: str, newest: int) -> dict[str, Any]:
     """The object on a line, checked against a schema of ours; raises ValueError, NewerFormat above `newest`."""
-    data = json.loads(line, parse_constant=_no_constant, parse_float=_finite, parse_int=_whole)
+    try:
+        data = json.loads(line, parse_constant=_no_constant, parse_float=_finite, parse_int=_whole)
+    except ValueError:
+        # A later format may hold what ours does not.
+        _not_newer(json.loads(line), newest)
+        raise
     if not isinstance(data, dict):
         raise ValueError("not an object")
-    version = data.get("format")
-    if isinstance(version, int) and version > newest:
-        raise NewerFormat(f"format {version} is newer than {newest}: upgrade mlx-velocity")
+    _not_newer(data, newest)
     _check(data, schema)
     return data
+
+
+def _not_newer(data: Any, newest: int) -> None:
+    version = data.get("format") if isinstance(data, dict) else None
+    if isinstance(version, int) and version > newest:
+        raise NewerFormat(f"format {version} is newer than {newest}: upgrade mlx-velocity")
 
 
 def line_of(data: dict[str, Any], schema: str) -> str:
