@@ -17,7 +17,7 @@ import pytest
 from fixtures_browser import browser, chromium  # noqa: F401 (fixtures of every test in a browser)
 from hypothesis.configuration import set_hypothesis_home_dir
 
-from mlx_velocity import environments, records, results, scheduler, tracks
+from mlx_velocity import environments, parameters, records, results, scheduler, tracks
 from mlx_velocity.environments import Prepared
 from mlx_velocity.errors import VelocityError
 from mlx_velocity.history import Commit
@@ -199,7 +199,7 @@ def benchmark(name: str, params: list[list[str]] | None = None, **keys: Any) -> 
 
 def case_of(description: Benchmark, index: int = 0) -> Case:
     """A case of a benchmark."""
-    params = list(results.case_params(description))[index]
+    params = list(parameters.sets(description))[index]
     return Case(
         description["name"], params, index, description["version"], description["unit"],
         description["rounds"], description["timeout"], "timing",

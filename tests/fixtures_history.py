@@ -16,7 +16,7 @@ import fixtures_site as made
 import git
 import pytest
 
-from mlx_velocity import cases, changepoints, history, machine, readings, records, results, tracks
+from mlx_velocity import cases, changepoints, history, machine, parameters, readings, records, results, tracks
 from mlx_velocity.series import ChangePoint, Found, Segment, Series
 
 ENV_NAME, SERIES = made.ENV_NAME, made.SERIES
@@ -86,7 +86,7 @@ class Lab:
     ) -> None:
         """One launch for each value, at the commit of that place."""
         stored = self.open(self.commits[place], name, environment, **fields)
-        params = params if params is not None else next(iter(results.case_params(benchmark)))
+        params = params if params is not None else next(iter(parameters.sets(benchmark)))
         new: list[records.Reading] = []
         if not any(isinstance(item, records.Environment) for item in stored.stored):
             packages = {"mlx": f"0.30.{place}"}

@@ -22,7 +22,7 @@ import pytest
 from asv import util
 
 from mlx_velocity import __main__ as entry
-from mlx_velocity import cases, machine, readings, records, releases, results, tracks
+from mlx_velocity import cases, machine, parameters, readings, records, releases, results, tracks
 from mlx_velocity.site import publish
 from mlx_velocity.site.publish import Published
 
@@ -126,7 +126,7 @@ def fill(track: tracks.Track, names: Iterable[str] = ("box",), cpu: str = "made-
             stored = open_results(track, commit, name, cpu)
             stored.add(records.Environment(ENV_NAME, "cpu", "3.11", ["mlx"], {"mlx": "0.25.0"}))
             for benchmark in BENCHMARKS:
-                for index, params in enumerate(results.case_params(benchmark)):
+                for index, params in enumerate(parameters.sets(benchmark)):
                     for launch in ("first", "second"):
                         at = f"2026-01-0{number + 1}T00:00:00.000Z"
                         if number == 1 and index == 3:

@@ -125,6 +125,28 @@ def test_save_over_a_broken_file(content: bytes, make_track: MakeTrack) -> None:
     assert len(Benchmarks.load(track.conf)) == 3
 
 
+@pytest.mark.parametrize(
+    ("there", "instead"),
+    [
+        ('"timeout": 5.0', '"timeout": NaN'),
+        ('"timeout": 5.0', '"timeout": 1e999'),
+        ('"params": []', '"params": [' + ", ".join(['["1", "2", "3", "4"]'] * 9) + "]"),
+    ],
+)
+def test_load_of_what_no_suite_describes(there: str, instead: str, make_track: MakeTrack) -> None:
+    """A description with a number that is none, or with more cases than fit into memory, is refused in one line."""
+    track = make_track()
+    cases.save(track, [benchmark("decode.time_decode")])
+    path = track.results_dir / "benchmarks.json"
+    assert "decode.time_decode" in cases.load(track)
+    text = path.read_text("utf-8")
+    assert there in text
+    path.write_text(text.replace(there, instead), "utf-8")
+    with pytest.raises(InputError) as error:
+        cases.load(track)
+    assert "benchmarks.json" in one_line(error)
+
+
 def test_profiles_allow_what_the_suite_has() -> None:
     """Every profile is made of known parameters, and the one for CPUs is the smallest."""
     for name in ("model", "tokens", "depth"):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import os
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -25,6 +26,9 @@ PRINTED = {
     "monitor_cost": ("of a core", "milliseconds a reading", "not judged in quick mode"),
     "lay_over_cost": ("a new commit", "once more", "not judged in quick mode"),
     "faults": ("run       SIGKILL", "publish   SIGKILL", "goal: nothing lost: met"),
+    "disk": ("read-only", "fsync fails", "goal: nothing lost: met"),
+    "fuzz": ("readings", "atheris", "hypothesis", "0 defects"),
+    "together": ("run beside run", "goal: nothing spoiled: met"),
     "publish_speed": ("Beside asv", "Large", "0 differences", "not judged in quick mode"),
     "load": ("history of one case, again", "run NEW", "not judged in quick mode"),
     "ab_error_rates": ("Two equal sides", "Head slower", "20 cases at once", "not judged in quick mode"),
@@ -68,6 +72,38 @@ def test_faults_finds_nothing_lost(tmp_path: Path) -> None:
         ("run", "SIGKILL", 2), ("run", "SIGINT", 1), ("publish", "SIGKILL", 2)]  # fmt: skip
     assert not any(row["wrong"] or row["differences"] for row in rows)
     assert all(row["ended"] for row in rows)
+
+
+@pytest.mark.network
+@pytest.mark.skipif(os.geteuid() != 0 or not shutil.which("strace"), reason="needs root and strace")
+def test_a_disk_that_refuses_loses_nothing(tmp_path: Path) -> None:
+    """A full and a read-only disk, and single calls that fail, end a run in a line; the next one has all results."""
+    rows = quick("disk", tmp_path)["rows"]
+    assert [row["disk"] for row in rows if row["said"]] == [
+        "full",
+        "read-only",
+        "fsync fails",
+        "rename fails",
+    ]
+    assert not any(row["wrong"] for row in rows)
+
+
+@pytest.mark.network
+def test_two_calls_at_once_spoil_nothing(tmp_path: Path) -> None:
+    """Of two runs at once one says who holds the results or goes on, and both end with the right results."""
+    (row,) = quick("together", tmp_path)["rows"]
+    assert (sum(row["how"].values()), row["wrong"]) == (2, [])
+
+
+@pytest.mark.network
+def test_fuzzing_finds_nothing(tmp_path: Path) -> None:
+    """Both fuzzers feed real stored files with changes to their readers, and nothing but answers and refusals comes."""
+    pytest.importorskip("atheris")
+    rows = quick("fuzz", tmp_path)["rows"]
+    assert {row["engine"] for row in rows} == {"atheris", "hypothesis"}
+    assert all(row["inputs"] >= row["asked"] and not row["defects"] for row in rows)
+    # A damaged index is never refused: it is made again.
+    assert all(row["read"] and row["refused"] for row in rows if row["format"] == "readings")
 
 
 @pytest.mark.network

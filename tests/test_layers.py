@@ -62,6 +62,7 @@ LAYERS = {
                 "history_report",
                 "markers",
                 "metrics",
+                "parameters",
                 "problems",
                 "records",
                 "regions",

@@ -135,7 +135,17 @@ def test_not_stored(tmp_path: Path) -> None:
     assert machine.load(tmp_path) is None
 
 
-@pytest.mark.parametrize("content", [b"{", b"[]", b"\xff", b""])
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"{",
+        b"[]",
+        b"\xff",
+        b"",
+        b'{"machine": "box", "version": 1, "num_cpu": NaN}',
+        b'{"machine": "box", "version": 1, "num_cpu": 1e999}',
+    ],
+)
 def test_broken_description(content: bytes, tmp_path: Path) -> None:
     """A stored description that can't be read is one line that names it."""
     (tmp_path / "machine.json").write_bytes(content)

@@ -265,6 +265,20 @@ def test_broken_asv_file_without_readings(store: Store) -> None:
     assert values(again)[0] == 1.0
 
 
+@pytest.mark.parametrize(
+    "params", [["result", "version", "started_at", "stats_ci_99_a"] * 3, [["1"] * 10] * 9]
+)
+def test_asv_file_with_more_cases_than_fit_into_memory(store: Store, params: list[Any]) -> None:
+    """A file whose parameters multiply beyond measure is set aside at once: asv would list all their combinations."""
+    stored = store()
+    stored.add(measured(A, [1.0]), DECODE)
+    held = json.loads(stored.path.read_text("utf-8"))
+    held["results"]["decode.time_decode"][1] = params
+    stored.path.write_text(json.dumps(held), "utf-8")
+    (note,) = store().set_aside
+    assert "decode.time_decode has" in note.reason
+
+
 def test_lost_asv_file(store: Store) -> None:
     """A deleted asv file is made again from the readings, failures included."""
     stored = store()

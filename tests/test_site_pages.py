@@ -100,7 +100,7 @@ def test_every_case_has_a_page_that_tells_each_machine(track: tracks.Track) -> N
     """The page of a case names every machine, and holds all its points as data."""
     folder = build(track)
     for benchmark in made.BENCHMARKS:
-        for params in made.results.case_params(benchmark):
+        for params in made.parameters.sets(benchmark):
             page = seen(folder / case_page(benchmark["name"], params))
             held = json.loads(page.data)
             assert [item["name"] for item in held["series"]] == ["box", "other"]

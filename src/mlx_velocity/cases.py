@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import json
 import re
 import tempfile
 from collections.abc import Iterable
@@ -12,7 +13,7 @@ from typing import Any
 from asv.benchmarks import Benchmarks
 from asv.util import UserError
 
-from mlx_velocity import metrics, readings, results, schemas
+from mlx_velocity import metrics, parameters, readings, schemas
 from mlx_velocity.errors import InputError
 from mlx_velocity.probe import profiles
 from mlx_velocity.records import Case
@@ -75,7 +76,7 @@ def compile_pattern(pattern: str | None) -> re.Pattern[str]:
 
 
 def _cases(benchmark: Benchmark, default_timeout_s: float) -> Iterable[tuple[Case, list[Any]]]:
-    for index, params in enumerate(results.case_params(benchmark)):
+    for index, params in enumerate(parameters.sets(benchmark)):
         case = Case(
             benchmark=benchmark["name"],
             params=params,
@@ -92,7 +93,7 @@ def _cases(benchmark: Benchmark, default_timeout_s: float) -> Iterable[tuple[Cas
 def _value(text: str) -> Any:
     try:
         return ast.literal_eval(text)
-    except (ValueError, SyntaxError):
+    except (ValueError, TypeError, SyntaxError, MemoryError, RecursionError):
         return text
 
 
@@ -109,6 +110,10 @@ def load(track: Track) -> dict[str, Benchmark]:
         found = dict(Benchmarks.load(track.conf))
         if wrong := schemas.first_error(SCHEMA, {"version": Benchmarks.api_version, **found}):
             raise ValueError(wrong)
+        # asv takes NaN and what is beyond any float for numbers; this does not.
+        json.dumps(found, allow_nan=False)
+        for name, item in found.items():
+            parameters.check(name, item["params"])
         return found
     except (UserError, ValueError, OSError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise InputError(

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mlx_velocity import changes, launch_columns, metrics, results, stored_series
+from mlx_velocity import changes, launch_columns, metrics, parameters, stored_series
 from mlx_velocity.series import Gap, Point, Series
 from mlx_velocity.store.index import Stored, StoreIndex
 from mlx_velocity.stored_series import (
@@ -249,7 +249,7 @@ class _Found:
             return {
                 (name, str(item["version"]), json.dumps(list(params)))
                 for name, item in self.benchmarks.items()
-                for params in results.case_params(item)
+                for params in parameters.sets(item)
             }
         last: dict[str, tuple[int, str]] = {}
         for _, (name, version, _), rows, _ in made:

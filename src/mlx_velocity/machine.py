@@ -12,7 +12,7 @@ from pathlib import Path
 
 import psutil
 
-from mlx_velocity import schemas
+from mlx_velocity import readings, schemas
 from mlx_velocity.errors import InputError
 
 ASV_VERSION = 1
@@ -102,7 +102,7 @@ def load(folder: Path) -> dict[str, str | int] | None:
     if not path.exists():
         return None
     try:
-        stored = json.loads(path.read_text("utf-8"))
+        stored = readings.strict(path.read_text("utf-8"))
     except (OSError, ValueError, RecursionError) as error:
         raise InputError(
             f"{path.name} of {folder.name} can't be read: {error}", "restore or delete that file"

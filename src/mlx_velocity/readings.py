@@ -55,7 +55,7 @@ def append(path: Path, readings: Iterable[records.Reading]) -> None:
 def load(line: str, schema: str, newest: int) -> dict[str, Any]:
     """The object on a line, checked against a schema of ours; raises ValueError, NewerFormat above `newest`."""
     try:
-        data = json.loads(line, parse_constant=_no_constant, parse_float=_finite, parse_int=_whole)
+        data = strict(line)
     except ValueError:
         # A later format may hold what ours does not.
         _not_newer(json.loads(line), newest)
@@ -65,6 +65,11 @@ def load(line: str, schema: str, newest: int) -> dict[str, Any]:
     _not_newer(data, newest)
     _check(data, schema)
     return data
+
+
+def strict(text: str) -> Any:
+    """What a text of JSON holds; ValueError for it where it is none, or holds a number that is none or beyond any float."""
+    return json.loads(text, parse_constant=_no_constant, parse_float=_finite, parse_int=_whole)
 
 
 def _not_newer(data: Any, newest: int) -> None:

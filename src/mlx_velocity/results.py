@@ -6,7 +6,6 @@ it can be made again when it is lost or broken.
 
 from __future__ import annotations
 
-import itertools
 import math
 import os
 import shutil
@@ -25,7 +24,7 @@ from asv.results import Results, get_filename
 from asv.runner import BenchmarkResult
 from filelock import FileLock, Timeout
 
-from mlx_velocity import readings, records, units
+from mlx_velocity import parameters, readings, records, units
 from mlx_velocity.errors import InputError
 
 BY_ASV = "asv"
@@ -212,7 +211,7 @@ class CommitResults:
             benchmark = benchmarks[name]
             values = self._asv.get_result_value(name, benchmark["params"])
             samples = self._asv.get_result_samples(name, benchmark["params"])
-            for params, value, taken in zip(case_params(benchmark), values, samples, strict=True):
+            for params, value, taken in zip(parameters.sets(benchmark), values, samples, strict=True):
                 if not util.is_na(value) and (name, params) not in ours:
                     found.append(
                         records.Measurement(
@@ -240,6 +239,8 @@ class CommitResults:
             if loaded.commit_hash != self.commit:
                 raise ValueError(f"it holds commit {str(loaded.commit_hash)[:8]}")
             for key in loaded.get_all_result_keys():
+                # asv goes through all sets, of which a damaged file may name more than fit into memory.
+                parameters.check(key, loaded.get_result_params(key))
                 loaded.get_result_value(key, loaded.get_result_params(key))
             return loaded
         except (util.UserError, ValueError, TypeError, KeyError, AttributeError, IndexError) as error:
@@ -275,7 +276,7 @@ class CommitResults:
         samples: list[list[float] | None] = []
         known: set[int] = set()
         started, duration = None, 0.0
-        for index, params in enumerate(case_params(benchmark)):
+        for index, params in enumerate(parameters.sets(benchmark)):
             key = (benchmark["name"], benchmark["version"], list(params))
             own = [
                 item
@@ -327,11 +328,6 @@ def pooled(
 def belongs(reading: records.Measurement | records.Failure, case: records.Case) -> bool:
     """Whether a reading is of this case in its present version."""
     return (reading.benchmark, reading.version, tuple(reading.params or ())) == case.key
-
-
-def case_params(benchmark: dict[str, Any]) -> Iterator[tuple[str, ...]]:
-    """The parameter sets of a benchmark, in asv's order."""
-    yield from itertools.product(*benchmark["params"])
 
 
 def _of_environment(item: records.Reading) -> bool:

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from mlx_velocity import changes, metrics, records, results, stats
+from mlx_velocity import changes, metrics, parameters, records, results, stats
 from mlx_velocity.archive import Entry
 from mlx_velocity.series import Gap, Point, Series
 
@@ -255,7 +255,7 @@ def _present(benchmarks: Benchmarks) -> set[tuple[str, tuple[str, ...], str]]:
     return {
         (name, params, str(item["version"]))
         for name, item in benchmarks.items()
-        for params in results.case_params(item)
+        for params in parameters.sets(item)
     }
 
 

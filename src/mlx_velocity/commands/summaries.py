@@ -18,8 +18,8 @@ from mlx_velocity.stored_series import Benchmarks, Condensed, Summary, Surroundi
 from mlx_velocity.tracks import Track
 from mlx_velocity.windows import Memory
 
-FORMAT = 1
-"""Of a kept summary. Another format is no error: the files are read again."""
+FORMAT = 2
+"""Of a kept summary. 1: first version; 2: its checksum is of its name too. Another format is no error: the files are read again."""
 
 
 WINDOWS = "windows"

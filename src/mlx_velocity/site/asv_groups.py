@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 import json
-import math
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import PurePosixPath
@@ -14,14 +13,13 @@ import numpy as np
 from asv.graph import Graph
 from numpy.typing import NDArray
 
+from mlx_velocity import parameters
 from mlx_velocity.commit_graph import CommitGraph
 from mlx_velocity.site import asv_graphs, plain
 from mlx_velocity.site.asv_graphs import Points
 from mlx_velocity.store.index import Stored, StoreIndex
 
 Params = dict[str, Any]
-MOST_CASES = 100_000
-"""Parameter sets of one benchmark; a description that names more is not ours."""
 
 
 @dataclass
@@ -174,7 +172,7 @@ def sound(benchmarks: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
         name: item
         for name, item in benchmarks.items()
         if len(item["params"]) == len(item["param_names"])
-        and math.prod(map(len, item["params"])) <= MOST_CASES
+        and parameters.count(item["params"]) <= parameters.MOST_SETS
     }
 
 

@@ -12,14 +12,13 @@ import orjson
 from asv.results import Results
 from numpy.typing import NDArray
 
+from mlx_velocity import parameters
 from mlx_velocity.history import LATEST_S
 from mlx_velocity.store.columns import Columns, Keys, encodable
 
 Known = dict[str, tuple[Any, Any, int, list[int]]]
 """Of each benchmark in a batch what was found last: version, parameters, and the numbers of their keys."""
 LARGEST = 1e100
-MOST_CASES = 100_000
-"""Parameter sets of one benchmark: a file that names more was not written by a measurement."""
 ASV_COLUMNS = [
     "result", "params", "version", "started_at", "duration", "stats_ci_99_a", "stats_ci_99_b", "stats_q_25",
     "stats_q_75", "stats_number", "stats_repeat", "samples", "profile",
@@ -108,10 +107,9 @@ class _Rows:
         known = self.known.get(name)
         if known is not None and known[0] == version and known[1] == params:
             return known[2], known[3]
-        if not (version is None or isinstance(version, str)) or not isinstance(params, list):
-            raise TypeError(f"{name} has no version or no parameters that can be read")
-        if math.prod(map(len, params)) > MOST_CASES:
-            raise ValueError(f"{name} has more than {MOST_CASES:,} parameter sets")
+        if not (version is None or isinstance(version, str)):
+            raise TypeError(f"{name} has no version that can be read")
+        parameters.check(name, params)
         keys, shown, of = self.keys, encodable(name), version and encodable(version)
         entry = keys.setdefault((shown, of, None), len(keys))
         cases = [

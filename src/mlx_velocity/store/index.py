@@ -8,33 +8,30 @@ read anew. Several processes may use it at the same time.
 from __future__ import annotations
 
 import json
-import os
 import sqlite3
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Executor
 from contextlib import closing
 from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
 import numpy as np
-from asv import util
-from asv.machine import Machine
 from numpy.typing import NDArray
 
 from mlx_velocity import readings
 from mlx_velocity.errors import InputError
 from mlx_velocity.store import columns as packed
 from mlx_velocity.store import files as stored_files
-from mlx_velocity.store import reading
+from mlx_velocity.store import reading, walk
 from mlx_velocity.store.columns import Columns, Key
 from mlx_velocity.store.files import File
 from mlx_velocity.tracks import Track
 
-FORMAT = 2
-"""Of the index. 1: first version; 2: joules of a call, and the control. Another format is no error: the index is made again."""
+FORMAT = 3
+"""Of the index. 1: first version; 2: joules of a call, and the control; 3: a checksum in every row. Another format is no
+error: the index is made again."""
 FOLDER = "index"
 PATIENCE_S = 60.0
 OUTSIDE = (
@@ -42,15 +39,16 @@ OUTSIDE = (
     sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_PERM,
 )  # fmt: skip
 """What is wrong outside of the index; anything else means that the index itself is damaged."""
-MACHINE_FILE = "machine.json"
 
 TABLES = """
 CREATE TABLE files (id INTEGER PRIMARY KEY, path TEXT UNIQUE NOT NULL, fingerprint TEXT NOT NULL, kind TEXT NOT NULL,
-    problem TEXT NOT NULL, commit_hash TEXT NOT NULL, environment TEXT NOT NULL, head TEXT NOT NULL);
+    problem TEXT NOT NULL, commit_hash TEXT NOT NULL, environment TEXT NOT NULL, head TEXT NOT NULL, checksum INTEGER NOT NULL);
 CREATE TABLE columns (file INTEGER PRIMARY KEY, checksum INTEGER NOT NULL, data BLOB NOT NULL);
-CREATE TABLE keys (id INTEGER PRIMARY KEY, benchmark TEXT NOT NULL, version TEXT, params TEXT);
+CREATE TABLE keys (id INTEGER PRIMARY KEY, benchmark TEXT NOT NULL, version TEXT, params TEXT, checksum INTEGER NOT NULL);
 CREATE TABLE derived (name TEXT PRIMARY KEY, checksum INTEGER NOT NULL, data BLOB NOT NULL);
 """
+ROW = ("path", "fingerprint", "kind", "problem", "commit_hash", "environment", "head")
+"""Columns of the table of files, which its checksum is of."""
 Progress = Callable[[int, int], None]
 
 
@@ -97,12 +95,14 @@ class StoreIndex:
         """Path below the folder of results → why it could not be read."""
         self.fresh = 0
         """How many files had to be read."""
+        self.keys: list[Key] = []
+        """What the numbers in the columns `case` and `entry` mean: benchmark, version, parameters as JSON."""
         self._path = track.work_dir / FOLDER / f"{track.name}.sqlite3"
         try:
             self._path.parent.mkdir(parents=True, exist_ok=True)
             try:
                 self._start(pool, progress)
-            except (sqlite3.Error, ValueError, KeyError) as error:
+            except (sqlite3.Error, ValueError, KeyError, TypeError, AttributeError) as error:
                 if getattr(error, "sqlite_errorcode", 0) & 0xFF in OUTSIDE:
                     raise
                 # Damaged: what it held can be read again.
@@ -144,22 +144,24 @@ class StoreIndex:
             for failure in item.head["failures"]:
                 yield item, failure
 
-    @cached_property
-    def keys(self) -> list[Key]:
-        """What the numbers in the columns `case` and `entry` mean: benchmark, version, parameters as JSON."""
-        rows = self._base.execute("SELECT benchmark, version, params FROM keys ORDER BY id")
-        return list(rows)
-
     def columns(self, files: Iterable[Stored]) -> Iterator[tuple[Stored, Columns]]:
         """The numbers of each file: of a result `entry`, `started_ms` by benchmark and `case`, `value`, `low`, `high`
         (99 %), `samples` by case (a value that is not a number is a failure); of readings `case`, `launch` (place in
         `order`), `median`, `samples` and the sensors that were there, one row per case and launch.
         """
         for item in files:
-            (row,) = self._base.execute("SELECT checksum, data FROM columns WHERE file = ?", (item.id,))
             spec = item.head["columns"]
-            whole = packed.checksum(json.dumps(spec).encode(), row[1]) == row[0]
-            yield item, packed.unpack(spec, row[1]) if whole else self._again(item)
+            row = self._row("SELECT checksum, data FROM columns WHERE file = ?", item.id)
+            whole = row and _checksum(item.path, spec, row[1]) == row[0]
+            yield item, packed.unpack(spec, row[1]) if row and whole else self._again(item)
+
+    def _row(self, query: str, value: Any) -> tuple[int, bytes] | None:
+        """A checksum and what it is of; None where there is none, or where it can't be read."""
+        try:
+            (row,) = self._base.execute(query, (value,))
+        except (sqlite3.DatabaseError, ValueError):
+            return None
+        return row if isinstance(row[1], bytes) else None
 
     def _again(self, item: Stored) -> Columns:
         """The columns of a file whose row is damaged, from the file itself."""
@@ -176,11 +178,9 @@ class StoreIndex:
         """What was kept under these names; what is damaged is not there."""
         found = {}
         for name in names:
-            for checksum, data in self._base.execute(
-                "SELECT checksum, data FROM derived WHERE name = ?", (name,)
-            ):
-                if packed.checksum(data) == checksum:
-                    found[name] = data
+            row = self._row("SELECT checksum, data FROM derived WHERE name = ?", name)
+            if row and packed.checksum(row[1]) == row[0]:
+                found[name] = row[1]
         return found
 
     def keep_derived(self, items: dict[str, bytes]) -> None:
@@ -196,7 +196,6 @@ class StoreIndex:
     # Reading what changed
 
     def _start(self, pool: Executor | None, progress: Progress | None) -> None:
-        self.machines, self.problems = {}, []
         self._base = sqlite3.connect(self._path, timeout=PATIENCE_S)
         try:
             self._base.execute("PRAGMA journal_mode=WAL")
@@ -220,7 +219,8 @@ class StoreIndex:
             self._base.execute(f"PRAGMA user_version = {FORMAT}")
 
     def _refresh(self, pool: Executor | None, progress: Progress | None) -> None:
-        there = self._walk()
+        found = walk.of(self.root)
+        there, self.machines, self.problems = found.files, found.machines, found.problems
         known = dict(self._base.execute("SELECT path, fingerprint FROM files"))
         gone = [path for path in known if path not in there]
         changed = [path for path, mark in there.items() if known.get(path) != mark]
@@ -240,61 +240,27 @@ class StoreIndex:
         self._files = []
         # What others write from now on is not seen: numbers of rows stay valid until this is closed.
         self._base.execute("BEGIN")
-        query = (
-            "SELECT id, path, commit_hash, environment, head, fingerprint, problem FROM files ORDER BY path"
-        )
-        for number, path, commit, environment, head, mark, problem in self._base.execute(query):
+        # Looked at now: a damaged index is made again from the start.
+        self.keys = _keys(self._base)
+        seen = 0
+        query = f"SELECT id, {', '.join(ROW)}, checksum FROM files ORDER BY path"
+        for number, *row, checksum in self._base.execute(query):
+            path, mark, _, problem, commit, environment, head = row
             if path not in there or path.partition("/")[0] not in self.machines:
                 continue
+            if _checksum(*row) != checksum:
+                raise ValueError("a damaged row")
+            seen += 1
             item = Stored(number, path, commit, environment, json.loads(head), mark)
             name = self.machines[item.machine]["machine"]
             if not problem and path.endswith(".json") and item.head["params"].get("machine") != name:
-                problem = f"it was not measured on {name}, as {MACHINE_FILE} beside it says"
+                problem = f"it was not measured on {name}, as {walk.MACHINE_FILE} beside it says"
             if problem:
                 self.problems.append((path, problem))
             else:
                 self._files.append(item)
-
-    def _walk(self) -> dict[str, str]:
-        """Path → fingerprint of every result and readings file of the machines; notes which machines can be read."""
-        there: dict[str, str] = {}
-        for folder in sorted(self.root.iterdir()) if self.root.is_dir() else []:
-            if not folder.is_dir():
-                continue
-            with os.scandir(folder) as entries:
-                files = [
-                    entry
-                    for entry in entries
-                    if entry.name.endswith((".json", readings.SUFFIX)) and not entry.name.startswith(".")
-                ]
-            named = [entry for entry in files if entry.name != MACHINE_FILE]
-            problem = self._describe(folder, len(named))
-            if problem:
-                self.problems.append((f"{folder.name}/{MACHINE_FILE}", problem))
-                continue
-            for entry in sorted(named, key=lambda entry: entry.name):
-                try:
-                    entry.name.encode()
-                    there[f"{folder.name}/{entry.name}"] = stored_files.fingerprint(entry.stat())
-                except (OSError, UnicodeEncodeError) as error:
-                    reason = getattr(error, "strerror", None) or "its name is no text"
-                    self.problems.append((ascii(f"{folder.name}/{entry.name}"), reason))
-        return there
-
-    def _describe(self, folder: Path, results: int) -> str:
-        """Read a machine's description; why that is not possible, where it has results all the same."""
-        path = folder / MACHINE_FILE
-        if not path.exists():
-            return f"it does not exist, so {results} files beside it are left out" if results else ""
-        try:
-            described = util.load_json(str(path), api_version=Machine.api_version)
-            if not isinstance(described["machine"], str):
-                raise ValueError("it names no machine")
-            self.machines[folder.name] = described
-        except (util.UserError, *stored_files.BROKEN) as error:
-            reason = " ".join(str(error).split()).replace(f"{self.root}{os.sep}", "")
-            return reason[: stored_files.LONGEST_REASON] or type(error).__name__
-        return ""
+        if seen < len(there):
+            raise ValueError("a row is lost")
 
     def _drop(self, paths: Iterable[str]) -> None:
         for path in paths:
@@ -309,25 +275,42 @@ class StoreIndex:
         for item in files:
             spec, data = packed.pack(_numbered(item, numbers))
             head = json.dumps({**item.head, "columns": spec})
+            row = (item.path, item.fingerprint, item.kind, item.problem, item.commit, item.environment, head)
             made = self._base.execute(
-                "INSERT INTO files (path, fingerprint, kind, problem, commit_hash, environment, head)"
-                " VALUES (?, ?, ?, ?, ?, ?, ?)",
-                (item.path, item.fingerprint, item.kind, item.problem, item.commit, item.environment, head),
+                f"INSERT INTO files ({', '.join(ROW)}, checksum) VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+                (*row, _checksum(*row)),
             )
-            checksum = packed.checksum(json.dumps(spec).encode(), data)
+            checksum = _checksum(item.path, spec, data)
             self._base.execute("INSERT INTO columns VALUES (?, ?, ?)", (made.lastrowid, checksum, data))
 
     def _numbers(self, keys: list[Key]) -> NDArray[np.int32]:
         """The number of each key in the index; new ones are added."""
-        known = {
-            tuple(row[1:]): row[0]
-            for row in self._base.execute("SELECT id, benchmark, version, params FROM keys")
-        }
+        known = {key: number for number, key in enumerate(_keys(self._base))}
         for key in keys:
             if key not in known:
                 known[key] = len(known)
-                self._base.execute("INSERT INTO keys VALUES (?, ?, ?, ?)", (known[key], *key))
+                row = (known[key], *key)
+                self._base.execute("INSERT INTO keys VALUES (?, ?, ?, ?, ?)", (*row, _checksum(*row)))
         return np.array([known[key] for key in keys], np.int32)
+
+
+def _keys(base: sqlite3.Connection) -> list[Key]:
+    """The keys in their order; ValueError where one is damaged."""
+    found: list[Key] = []
+    for *row, checksum in base.execute(
+        "SELECT id, benchmark, version, params, checksum FROM keys ORDER BY id"
+    ):
+        if row[0] != len(found) or _checksum(*row) != checksum:
+            raise ValueError("a damaged key")
+        found.append((row[1], row[2], row[3]))
+    return found
+
+
+def _checksum(*values: Any) -> int:
+    """Of a row, whatever it holds."""
+    *texts, last = values
+    data = last if isinstance(last, bytes) else ascii(last).encode()
+    return packed.checksum(ascii(texts).encode(), data)
 
 
 def _numbered(file: File, numbers: NDArray[np.int32]) -> Columns:

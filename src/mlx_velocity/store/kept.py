@@ -41,7 +41,8 @@ class Kept:
                     # Another process, or the disk: what is there stays.
                     base.close()
                     return None
-                except sqlite3.DatabaseError:
+                except (sqlite3.DatabaseError, UnicodeDecodeError):
+                    # What is wrong may be said in bytes that are no text.
                     base.close()
                     self._path.unlink(missing_ok=True)
         return None
@@ -50,18 +51,18 @@ class Kept:
         """What was kept under a name with this mark."""
         if self._base is None:
             return None
-        with contextlib.suppress(sqlite3.Error, zlib.error, UnicodeDecodeError):
+        with contextlib.suppress(sqlite3.Error, zlib.error, UnicodeDecodeError, TypeError):
             row = self._base.execute(
                 "SELECT mark, checksum, data FROM kept WHERE name = ?", (name,)
             ).fetchone()
-            if row and row[0] == mark and zlib.crc32(row[2]) == row[1]:
+            if row and row[0] == mark and _checksum(name, mark, row[2]) == row[1]:
                 return zlib.decompress(row[2]).decode()
         return None
 
     def put(self, name: str, mark: str, text: str) -> None:
         """Keep a text."""
         data = zlib.compress(text.encode("utf-8", "backslashreplace"), 1)
-        self._new.append((name, mark, zlib.crc32(data), data))
+        self._new.append((name, mark, _checksum(name, mark, data), data))
         if len(self._new) >= WAITING:
             self.write()
 
@@ -77,6 +78,10 @@ class Kept:
         self.write()
         if self._base is not None:
             self._base.close()
+
+
+def _checksum(name: str, mark: str, data: bytes) -> int:
+    return zlib.crc32(data, zlib.crc32(ascii((name, mark)).encode()))
 
 
 def mark_of(*paths: Path) -> str:
