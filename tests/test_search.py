@@ -178,6 +178,20 @@ def test_probabilities_add_up() -> None:
     assert sum(chance for number, chance in belief.by_commit.items() if 6 < number <= 12) > 0.8
 
 
+def test_no_probability_is_above_one() -> None:
+    """Where rounding carried the weights beyond 1, no probability is: the JSON's schema, and readers, take none."""
+    one = np.array([[0.0, 1.0, 1.0], [0.0, 0.5, 1.0]])
+    for kind, ends in ((0, [[0, -1], [0, -1]]), (1, [[0, 1], [0, 1]])):
+        belief = posterior.Belief(
+            (0, 1, 2), one, np.array([0.5, 0.5000000000000002]), np.array([kind, kind]), np.array(ends), {},
+            np.array([0.05]), np.array([[0.5], [0.5]]), 0.01,
+        )  # fmt: skip
+        assert belief.blame.max() == 1
+        assert max(map(belief.of, posterior.PRIOR)) == 1
+        assert max(belief.both.values(), default=0.0) <= 1
+        assert max(belief.by_commit.values()) <= 1
+
+
 def test_the_ends_must_be_compared_first() -> None:
     """Without the ends there is no scale for anything."""
     with pytest.raises(ValueError, match="ends"):

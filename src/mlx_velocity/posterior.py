@@ -84,7 +84,7 @@ class Belief:
 
     def of(self, kind: str) -> float:
         """Probability of a kind of shape."""
-        return float(self.weights[self.kinds == list(PRIOR).index(kind)].sum())
+        return min(1.0, float(self.weights[self.kinds == list(PRIOR).index(kind)].sum()))
 
     def cell(self, number: int) -> tuple[int, int]:
         """The commit before the first of a cell, and the last one."""
@@ -109,7 +109,8 @@ class Belief:
         for number in range(len(found)):
             if (levels := self.alone.get(self.cell(number))) is not None:
                 found[number] += self.weights[-1] * levels[np.abs(LEVELS) >= SHARE].sum()
-        return found
+        # Rounding may carry a sum of probabilities beyond 1.
+        return np.minimum(found, 1.0)
 
     @cached_property
     def shared(self) -> float:
@@ -122,7 +123,7 @@ class Belief:
         two = self.jumps.sum(axis=1) > 1
         cells = len(self.positions) - 1
         sums = _sums(self.ends[two, 0] * cells + self.ends[two, 1], self.weights[two], cells**2)
-        return {divmod(int(key), cells): float(sums[key]) for key in np.flatnonzero(sums)}
+        return {divmod(int(key), cells): min(1.0, float(sums[key])) for key in np.flatnonzero(sums)}
 
     @cached_property
     def by_commit(self) -> dict[int, float]:

@@ -259,8 +259,8 @@ class StoreIndex:
                 self.problems.append((path, problem))
             else:
                 self._files.append(item)
-        if seen < len(there):
-            raise ValueError("a row is lost")
+        if seen != len(there):
+            raise ValueError("a row is lost, or there twice")
 
     def _drop(self, paths: Iterable[str]) -> None:
         for path in paths:
