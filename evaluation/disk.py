@@ -143,7 +143,8 @@ def main() -> int:
     parser.add_argument("--only", choices=COMMANDS, action="append", help="only this command")
     parser.add_argument("--json", type=Path, help="keep all figures")
     options = parser.parse_args()
-    if os.geteuid() != 0 or shutil.which("strace") is None:
+    needed = (["unshare", "-m", "true"], ["strace", "-o", os.devnull, "true"])
+    if any(not shutil.which(words[0]) or subprocess.run(words, check=False).returncode for words in needed):
         print(
             "disk: it mounts file systems and traces calls: run it as root, with strace installed",
             file=sys.stderr,

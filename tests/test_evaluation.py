@@ -75,9 +75,11 @@ def test_faults_finds_nothing_lost(tmp_path: Path) -> None:
 
 
 @pytest.mark.network
-@pytest.mark.skipif(os.geteuid() != 0 or not shutil.which("strace"), reason="needs root and strace")
 def test_a_disk_that_refuses_loses_nothing(tmp_path: Path) -> None:
     """A full and a read-only disk, and single calls that fail, end a run in a line; the next one has all results."""
+    for needed in (["unshare", "-m", "true"], ["strace", "-o", os.devnull, "true"]):
+        if not shutil.which(needed[0]) or subprocess.run(needed, capture_output=True, check=False).returncode:
+            pytest.skip(f"may not mount or trace here: {needed[0]}")
     rows = quick("disk", tmp_path)["rows"]
     assert [row["disk"] for row in rows if row["said"]] == [
         "full",
