@@ -43,7 +43,7 @@ PLANTED_CASES = DECODE + r"|^prefill\.Memory\.track_peak_bytes\(tiny-float32, 12
 RUNS = {"aa": 50, "planted": 20, "disturbed": 10, "asv": 20}
 HOG_FROM_PAIR = 3
 LOUD_PAIRS = 4
-"""A run of equal sides is not quiet where so many pairs of a case were thrown out as disturbed."""
+"""A run of equal sides is not quiet where so many pairs of a case were thrown out as disturbed: shown, not judged by."""
 RULE = Rule()
 
 
@@ -194,11 +194,10 @@ def wrong(row: dict[str, Any]) -> bool:
 
 
 def met(part: str, found: list[dict[str, Any]]) -> bool:
-    """Whether the part's goal is reached: at most 1 % wrong of equal sides and 2 % declined of quiet ones, none wrong of others."""
+    """Whether the part's goal is reached: at most 1 % wrong and 2 % declined of equal sides, none wrong of others."""
     errors = sum(map(wrong, found))
     if part == "aa":
-        calm = quiet(found)
-        return errors <= 0.01 * len(found) and sum(map(declined, calm)) <= 0.02 * len(calm)
+        return errors <= 0.01 * len(found) and sum(map(declined, found)) <= 0.02 * len(found)
     return part == "asv" or errors == 0
 
 

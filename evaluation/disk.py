@@ -12,20 +12,18 @@ rename and pwrite64 of the program fail, each once. *Read-only*: nothing can be 
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import re
 import shutil
 import subprocess
 import sys
 import tempfile
-from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from faults import LIMIT_S, Command, commands, contents, damage, environment, fresh, program
+from faults import LIMIT_S, Command, commands, conclude, contents, damage, environment, fresh, program
 from toy_project import Project, make
 
 PAGE_KIB = 4
@@ -180,13 +178,7 @@ def main() -> int:
                 rows.append(row)
                 print(f"{row['command']:10}{row['disk']:12}{row['times']:6}{row['said']:18}{row['well']:11}"
                       f"{len(row['wrong']):7}", flush=True)  # fmt: skip
-    for told, times in Counter(told for row in rows for told in row["wrong"]).most_common():
-        print(f"  {times} × {told}")
-    good = not any(row["wrong"] for row in rows)
-    print(f"goal: nothing lost: {'met' if good else 'not met'}")
-    if options.json:
-        options.json.write_text(json.dumps({"quick": options.quick, "rows": rows}, indent=1), "utf-8")
-    return 0 if good else 1
+    return conclude({"quick": options.quick, "rows": rows}, "nothing lost", options.json)
 
 
 if __name__ == "__main__":

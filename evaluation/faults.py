@@ -258,6 +258,18 @@ def fresh(project: Project, command: Command, environments_too: bool = False) ->
     command.prepare(project)
 
 
+def conclude(report: dict[str, Any], goal: str, path: Path | None) -> int:
+    """Print what was wrong and whether the goal is met, keep the report where asked; the exit code."""
+    rows = report["rows"]
+    for text, times in Counter(text for row in rows for text in row["wrong"]).most_common():
+        print(f"  {times} × {text}")
+    good = not any(row["wrong"] or row.get("differences") for row in rows)
+    print(f"goal: {goal}: {'met' if good else 'not met'}")
+    if path:
+        path.write_text(json.dumps(report, indent=1), "utf-8")
+    return 0 if good else 1
+
+
 def main() -> int:
     """Disturb, print, and return 1 where anything was lost."""
     parser = argparse.ArgumentParser(
@@ -286,14 +298,9 @@ def main() -> int:
     for row in found:
         print(f"{row['command']:10}{row['signal']:10}{row['signals']:6}{row['usual_s']:7.1f} s{row['ended']:7}"
               f"{row['differences']:15}{len(row['wrong']):7}")  # fmt: skip
-    for text, times in Counter(text for row in found for text in row["wrong"]).most_common():
-        print(f"  {times} × {text}")
-    good = not any(row["wrong"] or row["differences"] for row in found)
-    print(f"goal: nothing lost: {'met' if good else 'not met'}")
-    if options.json:
-        report = {"quick": options.quick, "seed": options.seed, "rows": found}
-        options.json.write_text(json.dumps(report, indent=1), "utf-8")
-    return 0 if good else 1
+    return conclude(
+        {"quick": options.quick, "seed": options.seed, "rows": found}, "nothing lost", options.json
+    )
 
 
 if __name__ == "__main__":

@@ -11,7 +11,6 @@ so that a lock whose owner died is met too.
 from __future__ import annotations
 
 import argparse
-import json
 import random
 import re
 import subprocess
@@ -22,7 +21,7 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
-from faults import LIMIT_S, Command, commands, damage, environment, fresh, program
+from faults import LIMIT_S, Command, commands, conclude, damage, environment, fresh, program
 from toy_project import Project, make
 
 BESIDE = ("run", "compare", "bisect", "publish")
@@ -121,13 +120,7 @@ def main() -> int:
             print(
                 f"run beside {name:8} {row['times']:3} times: {ways}; {len(row['wrong'])} wrong", flush=True
             )
-    for told, times in Counter(told for row in rows for told in row["wrong"]).most_common():
-        print(f"  {times} × {told}")
-    good = not any(row["wrong"] for row in rows)
-    print(f"goal: nothing spoiled: {'met' if good else 'not met'}")
-    if options.json:
-        options.json.write_text(json.dumps({"quick": options.quick, "rows": rows}, indent=1), "utf-8")
-    return 0 if good else 1
+    return conclude({"quick": options.quick, "rows": rows}, "nothing spoiled", options.json)
 
 
 if __name__ == "__main__":
