@@ -45,6 +45,8 @@ MACHINE = ["--machine", "faulty"]
 RUN = ["run", "ALL", "--no-control", *MACHINE]
 COPY = "copy"
 """Where a copy of the package lies whose list of releases is updated."""
+TEMPORARY = "t"
+"""The commands' temporary folder; a short name, since a socket's path may have some 100 characters."""
 SHORTER = 3
 """Releases that are taken from that list, to be found again."""
 
@@ -146,7 +148,10 @@ def program(project: Project, arguments: list[str]) -> subprocess.CompletedProce
 
 def environment(project: Project) -> dict[str, str]:
     copy = project.folder / COPY
-    return {**os.environ, "PYTHONPATH": str(copy if copy.exists() else ROOT / "src"), "COLUMNS": "160"}
+    temporary = project.folder / TEMPORARY
+    temporary.mkdir(exist_ok=True)
+    return {**os.environ, "PYTHONPATH": str(copy if copy.exists() else ROOT / "src"), "COLUMNS": "160",
+            "TMPDIR": str(temporary)}  # fmt: skip
 
 
 def contents(project: Project, folders: list[str]) -> dict[str, bytes]:
@@ -163,6 +168,7 @@ def disturbed(
 ) -> tuple[bool, list[str]]:
     """Start the command and signal it: whether it ended by itself before, and what was wrong afterwards."""
     before = contents(project, command.stored)
+    shutil.rmtree(project.folder / TEMPORARY, ignore_errors=True)
     process = psutil.Popen(
         [sys.executable, "-m", "mlx_velocity", *command.arguments],
         cwd=project.folder, env=environment(project), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
@@ -186,6 +192,9 @@ def disturbed(
         wrong.append(f"exit {process.returncode} after Ctrl-C: {output.strip().splitlines()[-3:]}")
     if ended and process.returncode not in (0, 1):
         wrong.append(f"exit {process.returncode}: {output.strip().splitlines()[-1:]}")
+    # What a killed process has in the temporary folder is the system's to remove.
+    left = [path.name for path in (project.folder / TEMPORARY).iterdir() if path.name != "mlx"]
+    wrong += ["it ended and left temporary files" for _ in left[:1] if ended]
     if "Traceback" in output:
         wrong.append(f"a traceback: {output.strip().splitlines()[-1]}")
     return ended, wrong + damage(project, command, before)

@@ -91,7 +91,7 @@ def test_readings_first(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
         raise InputError("the disk is full", "free some room")
 
     with monkeypatch.context() as patch:
-        patch.setattr(readings, "replace", full)
+        patch.setattr(readings, "put_in_place", full)
         with pytest.raises(InputError):
             stored.add(measured(A, [1.0]), DECODE)
     again = store()

@@ -5,9 +5,7 @@ from __future__ import annotations
 import ast
 import json
 import re
-import tempfile
 from collections.abc import Iterable
-from pathlib import Path
 from typing import Any
 
 from asv.benchmarks import Benchmarks
@@ -124,10 +122,7 @@ def load(track: Track) -> dict[str, Benchmark]:
 def save(track: Track, benchmarks: list[Benchmark]) -> None:
     """Write benchmarks.json as asv would, at once and only where it changed."""
     target = track.results_dir / "benchmarks.json"
-    with tempfile.TemporaryDirectory() as aside:
-        held = Benchmarks(track.conf, benchmarks)
-        held._conf = type("Conf", (), {"results_dir": aside})()
-        held.save()
-        text = (Path(aside) / "benchmarks.json").read_text("utf-8")
+    held = {"version": Benchmarks.api_version, **{item["name"]: item for item in benchmarks}}
+    text = json.dumps(held, indent=4, sort_keys=True)
     if not target.exists() or target.read_text("utf-8", "replace") != text:
         readings.replace(target, text)

@@ -217,18 +217,17 @@ def _create(path: Path, python: str, wanted: RequirementSet, source: Source) -> 
     here = f"{sys.version_info.major}.{sys.version_info.minor}"
     interpreter = sys.executable if python == here else python
     uv(["venv", "--quiet", "--no-project", "--no-python-downloads", "--python", interpreter, str(path)])
-    with tempfile.TemporaryDirectory() as aside:
-        constraints, overrides = Path(aside, "constraints.txt"), Path(aside, "overrides.txt")
-        constraints.write_text(wanted.constraints, "utf-8")
-        # A requirement under a condition that never holds is none: that is how one is left to somebody else.
-        left = source.left_to_inherited(wanted)
-        overrides.write_text("".join(f"{name}; python_version < '0'\n" for name in left), "utf-8")
-        try:
-            uv(["pip", "install", "--python", str(path / "bin" / "python"), *source.options,
-                "--constraints", str(constraints), "--overrides", str(overrides),
-                *wanted.requirements, *requirements.HARNESS])  # fmt: skip
-        except EnvironmentFailure as error:
-            raise source.explained(error) from error
+    constraints, overrides = path / "constraints.txt", path / "overrides.txt"
+    constraints.write_text(wanted.constraints, "utf-8")
+    # A requirement under a condition that never holds is none: that is how one is left to somebody else.
+    left = source.left_to_inherited(wanted)
+    overrides.write_text("".join(f"{name}; python_version < '0'\n" for name in left), "utf-8")
+    try:
+        uv(["pip", "install", "--python", str(path / "bin" / "python"), *source.options,
+            "--constraints", str(constraints), "--overrides", str(overrides),
+            *wanted.requirements, *requirements.HARNESS])  # fmt: skip
+    except EnvironmentFailure as error:
+        raise source.explained(error) from error
     link_probe(path)
 
 

@@ -6,7 +6,7 @@ import contextlib
 import json
 import math
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -133,18 +133,28 @@ def replace(path: Path, text: str) -> None:
 
     Raises InputError where the disk refuses; what was there stays.
     """
+    with put_in_place(path) as aside:
+        aside.write_text(text, "utf-8")
+
+
+@contextlib.contextmanager
+def put_in_place(path: Path) -> Iterator[Path]:
+    """A path beside it to write, which takes its place at the end, at once.
+
+    Raises InputError where the disk refuses; what was there stays.
+    """
     aside = path.with_name(f".{path.name}.{os.getpid()}.new")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with aside.open("w", encoding="utf-8") as stream:
-            stream.write(text)
-            stream.flush()
+        yield aside
+        with aside.open("rb") as stream:
             os.fsync(stream.fileno())
         aside.replace(path)
     except OSError as error:
+        raise cannot_write(path, error) from error
+    finally:
         with contextlib.suppress(OSError):
             aside.unlink()
-        raise cannot_write(path, error) from error
 
 
 def cannot_write(path: Path, error: OSError) -> InputError:

@@ -10,7 +10,6 @@ import math
 import os
 import shutil
 import statistics
-import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -303,12 +302,9 @@ class CommitResults:
 
     def _save(self) -> None:
         # asv's own writing is not atomic: let it write elsewhere, and put the text in place at once.
-        with tempfile.TemporaryDirectory() as aside:
-            target = Path(aside) / self.folder.name
-            target.mkdir()
-            self._asv._filename = str(Path(self.folder.name) / self.path.name)
-            self._asv.save(aside)
-            readings.replace(self.path, (target / self.path.name).read_text("utf-8"))
+        with readings.put_in_place(self.path) as aside:
+            self._asv._filename = aside.name
+            self._asv.save(str(self.folder))
 
 
 def pooled(
