@@ -30,6 +30,7 @@ PRINTED = {
     "fuzz": ("readings", "atheris", "hypothesis", "0 defects"),
     "together": ("run beside run", "goal: nothing spoiled: met"),
     "publish_speed": ("Beside asv", "Large", "0 differences", "not judged in quick mode"),
+    "first_view": ("kB", "one-of-cases", "not judged in quick mode"),
     "load": ("history of one case, again", "run NEW", "not judged in quick mode"),
     "ab_error_rates": ("Two equal sides", "Head slower", "20 cases at once", "not judged in quick mode"),
 }
@@ -88,6 +89,14 @@ def test_a_disk_that_refuses_loses_nothing(tmp_path: Path) -> None:
         "rename fails",
     ]
     assert not any(row["wrong"] for row in rows)
+
+
+@pytest.mark.browser
+def test_first_view_opens_every_kind_of_page(chromium: str, tmp_path: Path) -> None:
+    """Every kind of page of a made-up site is opened, weighed and timed."""
+    found = quick("first_view", tmp_path)["pages"]
+    assert {"front", "changed", "models", "compare", "one-of-cases", "one-of-commits"} <= found.keys()
+    assert all(row["bytes"] > 0 and is_positive(row["seconds"]) for row in found.values())
 
 
 @pytest.mark.network

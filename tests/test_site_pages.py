@@ -375,7 +375,7 @@ def test_what_was_searched_is_not_searched_again(
     """The changes of series that stayed the same come from the index, and are the same."""
     with StoreIndex(track) as index:
         first = recorded(track, index).history
-    monkeypatch.setattr("mlx_velocity.windows.searched", lambda wanted: pytest.fail("searched again"))
+    monkeypatch.setattr("mlx_velocity.windows.searched", lambda batch: pytest.fail("searched again"))
     with StoreIndex(track) as index:
         assert recorded(track, index).history == first
 

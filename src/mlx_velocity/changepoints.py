@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
-from itertools import pairwise
+from itertools import chain, pairwise
 from typing import Any
 
 import numpy as np
@@ -19,6 +19,8 @@ from mlx_velocity.windows import Rule as Rule
 Numbers = NDArray[np.float64]
 Each = Callable[[Callable[[Any], Any], Iterable[Any]], Iterable[Any]]
 """As map: one answer for each, in their order."""
+TOGETHER = 32
+"""Windows that are searched together: it takes a part of the time, and more would take more memory."""
 WINDOW = 200
 """Points that are looked at together. Longer series are seen in windows that overlap by half."""
 
@@ -51,7 +53,8 @@ def find_many(
     digests = [view.digest(rule) for view in views]
     new = {digest: view for digest, view in zip(digests, views, strict=True) if digest not in memory}
     wanted = [(view.logs, view.weights, view.windows, rule) for view in new.values()]
-    known = dict(zip(new, each(windows.searched, wanted), strict=True))
+    batches = [wanted[start : start + TOGETHER] for start in range(0, len(wanted), TOGETHER)]
+    known = dict(zip(new, chain.from_iterable(each(windows.searched, batches)), strict=True))
     for digest, view in zip(digests, views, strict=True):
         known.setdefault(digest, memory.get(digest, {}))
         view.take(known[digest])

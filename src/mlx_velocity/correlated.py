@@ -8,8 +8,9 @@ Zellner's g-prior: Zellner 1986; Liang et al. 2008, formula 5).
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cached_property, lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -44,6 +45,28 @@ class Frame:
     base: Numbers
     """(K,): log of the weight and of the determinants."""
 
+    @cached_property
+    def norms(self) -> Numbers:
+        """(K, n - 1): how much each step resembles itself."""
+        return np.ascontiguousarray(np.einsum("ktt->kt", self.gram))
+
+    @cached_property
+    def pairs(self) -> Pairs:
+        """Of a series without steps."""
+        free = _thinned(len(self.norms[0]) + 1, [])
+        return _paired(self.norms[:, free], self.gram[:, free][:, :, free], free)
+
+
+@dataclass(frozen=True)
+class Pairs:
+    """Pairs of places, and what the products of their two scores are worth, (K, pairs) each."""
+
+    first: NDArray[np.intp]
+    second: NDArray[np.intp]
+    firsts: Numbers
+    seconds: Numbers
+    both: Numbers
+
 
 @dataclass(frozen=True)
 class Fit:
@@ -74,11 +97,31 @@ class Effect:
 
 def fit(logs: Numbers, weights: Numbers | None = None) -> Fit:
     """A series of 3 to LARGEST logarithms; `weights` are relative standard errors around 1."""
-    frame = _frame(len(logs)) if weights is None else _made(_precisions(len(logs)), weights)
-    centred = logs - logs.mean()
-    scores = frame.scores @ centred
+    return fit_many([(logs, weights)])[0]
+
+
+def fit_many(many: Sequence[tuple[Numbers, Numbers | None]]) -> list[Fit]:
+    """Series and their weights: as `fit`. Those without weights that are equally long take one product."""
+    found: dict[int, Fit] = {}
+    alike: dict[int, list[int]] = {}
+    for number, (logs, weights) in enumerate(many):
+        if weights is None:
+            alike.setdefault(len(logs), []).append(number)
+        else:
+            frame = _made(_precisions(len(logs)), weights)
+            found[number] = _fitted(frame, logs - logs.mean(), frame.scores @ (logs - logs.mean()))
+    for size, numbers in alike.items():
+        frame = _frame(size)
+        centred = [many[number][0] - many[number][0].mean() for number in numbers]
+        products = np.stack(centred) @ frame.scores.reshape(-1, size).T
+        for number, series, scores in zip(numbers, centred, products, strict=True):
+            found[number] = _fitted(frame, series, scores.reshape(len(KINDS), size - 1))
+    return [found[number] for number in range(len(many))]
+
+
+def _fitted(frame: Frame, centred: Numbers, scores: Numbers) -> Fit:
     # A millionth is what a clock may hide: nothing is free of noise.
-    return Fit(frame, scores, np.maximum(_parts(scores) @ centred, 0.0) + len(logs) * 1e-12)
+    return Fit(frame, scores, np.maximum(_parts(scores) @ centred, 0.0) + len(centred) * 1e-12)
 
 
 def covariate(logs: Numbers, other: Numbers) -> tuple[float, float]:
@@ -120,27 +163,28 @@ def with_one_more(fitted: Fit, steps: list[int]) -> Numbers:
     return np.where(allowed(fitted.size, steps), found, -np.inf)
 
 
-def with_two_more(fitted: Fit, steps: list[int]) -> tuple[float, tuple[int, int]]:
-    """Log of the mean evidence over all pairs of further steps, and the best pair.
+def with_two_more(fitted: Fit, steps: list[int], needed: float = -math.inf) -> tuple[float, tuple[int, int]]:
+    """Log of the mean evidence over all pairs of further steps, and the best pair; minus infinity where it is surely
+    less than `needed`.
 
     A level that comes and goes again hides from a search for single steps (Olshen et al. 2004).
     """
     explained, scores, norms = _beside(fitted, steps)
-    gram = _gram_beside(fitted, steps)
-    # Steps settle on their places later: of a long series, every second or third is near enough.
-    free = np.flatnonzero(allowed(fitted.size, steps))[:: max(1, fitted.size // PLACES)]
-    firsts, seconds = _pairs(len(free))
-    if not len(firsts):
+    pairs = fitted.frame.pairs
+    if steps:
+        free = _thinned(fitted.size, steps)
+        pairs = _paired(norms[:, free], _gram_beside(fitted, steps, free), free)
+    if not len(pairs.first):
         return -np.inf, (0, 0)
-    first, second = free[firsts], free[seconds]
-    a, b, both = scores[:, first], scores[:, second], gram[:, first, second]
-    norm_a, norm_b = norms[:, first], norms[:, second]
-    gains = (a**2 * norm_b - 2 * a * b * both + b**2 * norm_a) / np.maximum(
-        norm_a * norm_b - both**2, 1e-12 * norm_a * norm_b
-    )
+    a, b = scores[:, pairs.first], scores[:, pairs.second]
+    gains = a * (a * pairs.firsts - b * pairs.both) + b * b * pairs.seconds
+    # No mean is above its largest part: most series are done here.
+    most = _evidence(fitted, explained + gains.max(axis=1), len(steps) + 2)
+    if log_sum(most) < needed:
+        return -np.inf, (0, 0)
     total = _summed(_evidence(fitted, explained[:, None] + gains, len(steps) + 2))
     best = int(total.argmax())
-    return log_sum(total) - math.log(len(total)), (int(first[best]), int(second[best]))
+    return log_sum(total) - math.log(len(total)), (int(pairs.first[best]), int(pairs.second[best]))
 
 
 def effect(fitted: Fit, others: list[int], low: int, high: int) -> Effect:
@@ -188,25 +232,39 @@ def _sizes(fitted: Fit, steps: list[int]) -> tuple[Numbers, Numbers]:
 
 def _beside(fitted: Fit, steps: list[int]) -> tuple[Numbers, Numbers, Numbers]:
     """What the steps explain; scores and their variances with the steps taken out, (K, n - 1) each."""
-    norms: Numbers = np.einsum("ktt->kt", fitted.frame.gram)
-    explained, sizes = _sizes(fitted, steps)
+    norms = fitted.frame.norms
     if not steps:
-        return explained, fitted.scores, norms
+        return np.zeros(len(KINDS)), fitted.scores, norms
     across = fitted.frame.gram[:, :, steps]
-    solved = np.linalg.solve(across[:, steps, :], across.transpose(0, 2, 1))
+    own = fitted.scores[:, steps, None]
+    solved = np.linalg.solve(across[:, steps], np.concatenate([own, across.transpose(0, 2, 1)], axis=2))
+    sizes, solved = solved[:, :, 0], solved[:, :, 1:]
+    explained = (own[:, :, 0] * sizes).sum(axis=1)
     left = norms - np.einsum("kts,kst->kt", across, solved)
     scores = fitted.scores - np.einsum("kts,ks->kt", across, sizes)
     return explained, scores, np.asarray(np.maximum(left, 1e-9 * norms), dtype=float)
 
 
-def _gram_beside(fitted: Fit, steps: list[int]) -> Numbers:
-    """The Gram matrix with the steps taken out."""
+def _gram_beside(fitted: Fit, steps: list[int], free: NDArray[np.intp]) -> Numbers:
+    """The Gram matrix of some places with the steps taken out."""
     gram = fitted.frame.gram
-    if not steps:
-        return gram
-    across = gram[:, :, steps]
-    left: Numbers = gram - across @ np.linalg.solve(across[:, steps, :], across.transpose(0, 2, 1))
+    across = gram[:, free][:, :, steps]
+    own = gram[:, steps][:, :, steps]
+    left: Numbers = gram[:, free][:, :, free] - across @ np.linalg.solve(own, across.transpose(0, 2, 1))
     return left
+
+
+def _thinned(size: int, steps: list[int]) -> NDArray[np.intp]:
+    """Places for pairs of further steps. They settle later: of a long series, every second or third is near enough."""
+    return np.flatnonzero(allowed(size, steps))[:: max(1, size // PLACES)]
+
+
+def _paired(norms: Numbers, gram: Numbers, free: NDArray[np.intp]) -> Pairs:
+    """All pairs of the places `free`, SHORTEST apart at least, by their norms (K, free) and Gram matrix."""
+    first, second = np.triu_indices(len(free), SHORTEST)
+    a, b, both = norms[:, first], norms[:, second], gram[:, first, second]
+    free_of_both = np.maximum(a * b - both**2, 1e-12 * a * b)
+    return Pairs(free[first], free[second], b / free_of_both, a / free_of_both, 2 * both / free_of_both)
 
 
 def _evidence(fitted: Fit, explained: Numbers, steps: int) -> Numbers:
@@ -233,12 +291,6 @@ def _summed(logs: Numbers) -> Numbers:
     return found
 
 
-@lru_cache(maxsize=8)
-def _pairs(count: int) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
-    """All pairs of places, SHORTEST apart at least."""
-    return np.triu_indices(count, SHORTEST)
-
-
 def _parts(scores: Numbers) -> Numbers:
     """Each point's own part of the scores, which are sums from a point to the end."""
     parts: Numbers = -np.diff(np.pad(scores, ((0, 0), (1, 1))), axis=1)
@@ -260,7 +312,11 @@ def _made(precisions: tuple[Numbers, Numbers], weights: Numbers | None) -> Frame
     inverse = inverse - sums[:, :, None] * sums[:, None, :] / total[:, None, None]
     scores = np.cumsum(inverse[:, ::-1, :], axis=1)[:, ::-1, :][:, 1:, :]
     gram = np.cumsum(scores[:, :, ::-1], axis=2)[:, :, ::-1][:, :, 1:]
-    return Frame(scores, gram, WEIGHTS - (log_determinants + np.log(total)) / 2)
+    return Frame(
+        np.ascontiguousarray(scores),
+        np.ascontiguousarray(gram),
+        WEIGHTS - (log_determinants + np.log(total)) / 2,
+    )
 
 
 @lru_cache(maxsize=16)

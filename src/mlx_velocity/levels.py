@@ -48,53 +48,82 @@ class Path:
 
 
 def follow(logs: Numbers, weights: Numbers | None = None) -> Path:
-    """The path through the levels of a series of logarithms; `weights` are relative standard errors around 1.
+    """The path through the levels of a series of logarithms; `weights` are relative standard errors around 1."""
+    return follow_many([(logs, weights)])[0]
 
-    The path costs least by dynamic programming over all values as levels: a robust Potts functional, as in
+
+def follow_many(many: Sequence[tuple[Numbers, Numbers | None]]) -> list[Path]:
+    """The paths of several series and their weights, each by itself.
+
+    A path costs least by dynamic programming over all values as levels: a robust Potts functional, as in
     Fearnhead and Rigaill (2019), first with their biweight loss, then with -2 log of the density of the rest
     (Stone 1975 for estimates that learn their own loss).
     """
-    size = len(logs)
-    spread = np.ones(size) if weights is None else weights
-    if size < FEWEST:
-        rest = logs - float(np.median(logs)) if size else logs
-        scale = float(rest.std()) if size else 0.0
-        return Path(
-            logs - rest, rest, max(scale, RESOLUTION), np.ones(size, dtype=bool), np.empty(0, dtype=int)
-        )
-    grid = np.unique(logs)
-    away = (logs[:, None] - grid[None, :]) / spread[:, None]
-    # Differences between neighbours know nothing of levels.
-    scale = max(1.4826 * float(np.median(np.abs(np.diff(logs)))) / 2**0.5, RESOLUTION)
-    loss = np.minimum((away / scale) ** 2, REACH**2)
-    rest, path = logs, np.zeros(size, dtype=int)
+    lines = {
+        number: _Line(logs, np.ones(len(logs)) if weights is None else weights)
+        for number, (logs, weights) in enumerate(many)
+        if len(logs) >= FEWEST
+    }
     for turn in range(PASSES):
-        path = _cheapest(loss)
-        rest, scale = _around(logs, spread, path)
-        if turn < PASSES - 1:
-            loss = _learned(rest / spread, scale, away)
-    follows = np.abs(rest) <= REACH * scale * spread
-    return Path(logs - rest, rest, scale, follows, np.flatnonzero(np.diff(path)) + 1)
+        for line, path in zip(lines.values(), _cheapest([line.loss for line in lines.values()]), strict=True):
+            line.follow(path, learn=turn < PASSES - 1)
+    return [lines[number].path if number in lines else _short(logs) for number, (logs, _) in enumerate(many)]
 
 
-def _cheapest(loss: Numbers) -> Whole:
-    """The column of each row on the cheapest path, where a change of column costs JUMP (Viterbi 1967)."""
-    size, count = loss.shape
-    best = np.empty(size, dtype=int)
-    jumps = np.zeros((size, count), dtype=bool)
-    total = loss[0].copy()
+def _short(logs: Numbers) -> Path:
+    """Of a series with fewer than FEWEST points."""
+    size = len(logs)
+    rest = logs - float(np.median(logs)) if size else logs
+    scale = max(float(rest.std()) if size else 0.0, RESOLUTION)
+    return Path(logs - rest, rest, scale, np.ones(size, dtype=bool), np.empty(0, dtype=int))
+
+
+class _Line:
+    """A series between two turns: what each point loses at each level, and the path found last."""
+
+    def __init__(self, logs: Numbers, spread: Numbers) -> None:
+        self.logs, self.spread = logs, spread
+        self.away = (logs[:, None] - np.unique(logs)[None, :]) / spread[:, None]
+        # Differences between neighbours know nothing of levels.
+        scale = max(1.4826 * float(np.median(np.abs(np.diff(logs)))) / 2**0.5, RESOLUTION)
+        self.loss = np.minimum((self.away / scale) ** 2, REACH**2)
+
+    def follow(self, levels: Whole, learn: bool) -> None:
+        """Take a path through the levels, and learn the losses around it."""
+        rest, scale = _around(self.logs, self.spread, levels)
+        if learn:
+            self.loss = _learned(rest / self.spread, scale, self.away)
+            return
+        follows = np.abs(rest) <= REACH * scale * self.spread
+        self.path = Path(self.logs - rest, rest, scale, follows, np.flatnonzero(np.diff(levels)) + 1)
+
+
+def _cheapest(losses: Sequence[Numbers]) -> list[Whole]:
+    """For each table of losses the column of each row on the cheapest path, where a change of column costs JUMP
+    (Viterbi 1967)."""
+    if not losses:
+        return []
+    everyone, size = np.arange(len(losses)), max(len(loss) for loss in losses)
+    # A row more costs nothing, a column more too much: neither changes a path.
+    table = np.zeros((size, len(losses), max(loss.shape[1] for loss in losses)))
+    for number, loss in enumerate(losses):
+        table[: len(loss), number, : loss.shape[1]] = loss
+        table[:, number, loss.shape[1] :] = np.inf
+    best = np.empty((size, len(losses)), dtype=int)
+    jumps = np.zeros(table.shape, dtype=bool)
+    total = table[0].copy()
     for row in range(1, size):
-        best[row] = int(total.argmin())
-        other = total[best[row]] + JUMP
-        jumps[row] = total > other
-        total = np.minimum(total, other) + loss[row]
-    path = np.empty(size, dtype=int)
-    column = int(total.argmin())
+        total.argmin(axis=1, out=best[row])
+        other = total.min(axis=1, keepdims=True) + JUMP
+        np.greater(total, other, out=jumps[row])
+        np.minimum(total, other, out=total)
+        total += table[row]
+    paths = np.empty((size, len(losses)), dtype=int)
+    column = total.argmin(axis=1)
     for row in range(size - 1, -1, -1):
-        path[row] = column
-        if jumps[row, column]:
-            column = int(best[row])
-    return path
+        paths[row] = column
+        column = np.where(jumps[row, everyone, column], best[row], column)
+    return [paths[: len(loss), number] for number, loss in enumerate(losses)]
 
 
 def _around(logs: Numbers, spread: Numbers, path: Whole) -> tuple[Numbers, float]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,7 +12,7 @@ from scipy.special import gammaln
 
 from mlx_velocity import correlated, stats
 from mlx_velocity.correlated import Effect, Fit
-from mlx_velocity.levels import Path, follow
+from mlx_velocity.levels import Path, follow_many
 
 Numbers = NDArray[np.float64]
 
@@ -60,12 +61,23 @@ class Alone:
 
 def window(logs: Numbers, weights: Numbers | None = None) -> Window:
     """A stretch made ready; `weights` are relative standard errors of the points, around 1."""
-    path = follow(logs, weights)
-    kept = np.flatnonzero(path.follows)
-    fitted = None
-    if len(kept) >= FEWEST:
-        fitted = correlated.fit(logs[kept], None if weights is None else weights[kept])
-    return Window(logs, path, kept, fitted)
+    return windows([(logs, weights)])[0]
+
+
+def windows(many: Sequence[tuple[Numbers, Numbers | None]]) -> list[Window]:
+    """Several stretches and their weights made ready: together they take a part of the time."""
+    paths = follow_many(many)
+    kept = [np.flatnonzero(path.follows) for path in paths]
+    enough = [number for number, points in enumerate(kept) if len(points) >= FEWEST]
+    wanted = [
+        (logs[kept[number]], None if weights is None else weights[kept[number]])
+        for number, (logs, weights) in enumerate(many)
+        if number in enough
+    ]
+    fits = dict(zip(enough, correlated.fit_many(wanted), strict=True))
+    return [
+        Window(logs, paths[number], kept[number], fits.get(number)) for number, (logs, _) in enumerate(many)
+    ]
 
 
 def search(stretch: Window, rate: float) -> list[int]:
@@ -90,7 +102,8 @@ def search(stretch: Window, rate: float) -> list[int]:
 def chances(fitted: Fit, places: list[int]) -> list[float]:
     """For each step the chance of such a one somewhere in a series without it: its own, or that of all together."""
     before = correlated.evidence(fitted, [])
-    together = correlated.evidence(fitted, places) - before - _choices(fitted.size, len(places))
+    found = correlated.evidence(fitted, places)
+    together = found - before - _choices(fitted.size, len(places))
     own = []
     for number in range(len(places)):
         gained, others = _gains(fitted, places, number)
@@ -98,7 +111,7 @@ def chances(fitted: Fit, places: list[int]) -> list[float]:
             _chance(ONE + correlated.log_sum(gained) - others - math.log(fitted.size - 1), fitted.size)
         )
         # Near a place others do as well: that much more speaks for all together.
-        together += correlated.log_sum(gained) - correlated.evidence(fitted, places)
+        together += correlated.log_sum(gained) - found
     return [max(p, _chance(ALL + together, fitted.size)) for p in own] if len(own) > 1 else own
 
 
@@ -141,6 +154,13 @@ def alone(stretch: Window, places: list[int]) -> Alone | None:
 
 def _chance(evidence: float, size: int) -> float:
     return 1.0 if evidence < 0 else min(1.0, CHANCE * max(1.0, USUAL / size) * math.exp(-evidence))
+
+
+def _lacking(evidence: float, rate: float, size: int) -> float:
+    """Log of the evidence that must come to this one at least for a chance of `rate`."""
+    # A little less, so that no rounding decides.
+    needed = math.log(CHANCE * max(1.0, USUAL / size) / rate) - 1e-6
+    return needed + math.log1p(-math.exp(evidence - needed)) if evidence < needed else -math.inf
 
 
 def _choices(size: int, steps: int) -> float:
@@ -201,11 +221,12 @@ def _proposed(fitted: Fit, found: list[int], hint: list[int], rate: float) -> li
     single = [_likeliest(gained)]
     if _chance(one, fitted.size) <= rate:
         return single
-    pairs, pair = correlated.with_two_more(fitted, found)
-    two = TWO + pairs - before
     everything = -math.inf
     if hint and not found:
         everything = ALL + correlated.evidence(fitted, hint) - before - _choices(fitted.size, len(hint))
+    lacking = _lacking(correlated.log_sum(np.array([one, everything])), rate, fitted.size)
+    pairs, pair = correlated.with_two_more(fitted, found, lacking + before - TWO)
+    two = TWO + pairs - before
     if _chance(correlated.log_sum(np.array([one, two, everything])), fitted.size) > rate:
         return []
     if everything >= max(one, two):

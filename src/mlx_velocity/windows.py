@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import math
+from collections.abc import Sequence
 from dataclasses import astuple, dataclass, field
 from functools import cached_property
 from typing import Any
@@ -100,11 +101,19 @@ class View:
         return self.own[0] <= index < self.own[1]
 
 
-def searched(wanted: tuple[Numbers, Numbers | None, int, Rule]) -> Known:
-    """What a window holds, from its points, their weights, and how many windows there are: `apart` (points that do
-    not follow the path), `places`, `chances`, `alone` (of stepsearch.Alone), `told`."""
-    logs, weighed, windows, rule = wanted
-    window = stepsearch.window(logs, weighed)
+Wanted = tuple[Numbers, Numbers | None, int, Rule]
+"""A window to be searched: its points, their weights, and how many windows there are."""
+
+
+def searched(many: Sequence[Wanted]) -> list[Known]:
+    """What windows hold: `apart` (points that do not follow the path), `places`, `chances`, `alone` (of
+    stepsearch.Alone), `told`."""
+    made = stepsearch.windows([(logs, weighed) for logs, weighed, _, _ in many])
+    return [_searched(window, wanted) for window, wanted in zip(made, many, strict=True)]
+
+
+def _searched(window: Window, wanted: Wanted) -> Known:
+    _, _, windows, rule = wanted
     places: list[int] = []
     chances: list[float] = []
     alone = None

@@ -58,12 +58,30 @@ class Tree:
     """Benchmarks that results are stored of and that are not described any more."""
 
 
-def build(
+@dataclass
+class Begun:
+    """A tree whose graphs are being made in other processes."""
+
+    track: Track
+    repo: Repo
+    graph: CommitGraph
+    index: StoreIndex
+    html: Path
+    branches: list[str]
+    benchmarks: dict[str, dict[str, Any]]
+    grouped: Grouped
+    points: list[Points]
+    kept: _Kept
+    todo: Batch
+    made: Iterator[tuple[Batch, list[asv_graphs.Steps]]]
+
+
+def begin(
     track: Track, repo: Repo, graph: CommitGraph, index: StoreIndex, benchmarks: dict[str, dict[str, Any]],
-    html: Path, before: Path | None, pool: Executor, progress: Progress | None = None,
-) -> Tree:  # fmt: skip
-    """Write the tree of a track to the folder `html`. `before` is where the last one lies: what did not change is
-    linked from there. Much is made in `pool`.
+    html: Path, before: Path | None, pool: Executor,
+) -> Begun:  # fmt: skip
+    """Begin to write the tree of a track to the folder `html`. `before` is where the last one lies: what did not change
+    is linked from there. Much is made in `pool`, while the caller does something else.
 
     Raises InputError where a tracked branch does not exist.
     """
@@ -71,15 +89,30 @@ def build(
     branches = {repo.get_branch_name(branch): _branch(repo, graph, branch) for branch in track.conf.branches}
     sound = asv_groups.sound(benchmarks)
     grouped = asv_groups.group(index, graph, branches, sound)
-    shown = {item["name"]: item for item in map(asv_groups.shown, sound.values())}
-    wanted = grouped.dates_ms.keys() | set(graph.tags.values())
-    revisions = {commit: number for commit, number in graph.revisions.items() if commit in wanted}
     points = [
         item for group in grouped.groups for item in asv_groups.points(index, group, graph.revisions, sound)
     ]
-    graphs, made = _graphs(index, points, html, before, pool, progress)
+    kept = _Kept(index, points)
+    todo: Batch = []
+    for item in points:
+        known = kept.steps(item)
+        if known is None or not kept.linked(item, html, before):
+            todo.append((item, known is None))
+    return Begun(
+        track, repo, graph, index, html, list(branches), sound, grouped, points, kept, todo, _made(html, todo, pool)
+    )  # fmt: skip
+
+
+def finish(begun: Begun, progress: Progress | None = None) -> Tree:
+    """Wait for the graphs, and write everything else."""
+    track, repo, graph, html = begun.track, begun.repo, begun.graph, begun.html
+    sound, grouped = begun.benchmarks, begun.grouped
+    shown = {item["name"]: item for item in map(asv_groups.shown, sound.values())}
+    wanted = grouped.dates_ms.keys() | set(graph.tags.values())
+    revisions = {commit: number for commit, number in graph.revisions.items() if commit in wanted}
+    graphs = _graphs(begun, progress)
     held = AsvGraphs(graphs)
-    for name in {item.name: None for item in points}:
+    for name in {item.name: None for item in begun.points}:
         asv_graphs.summary([item.points for item in held.get_graph_group(name)]).save(str(html))
     conf = copy.copy(track.conf)
     conf.html_dir, conf.show_commit_url = str(html), plain.link(conf.show_commit_url)
@@ -88,20 +121,24 @@ def build(
         with contextlib.redirect_stdout(io.StringIO()):
             if publisher is Regressions:
                 names = {name: plain.name(name) for name in sound}
-                regressed = asv_regressions.publish(conf, repo, graph, index, shown, held, revisions, names)
+                regressed = asv_regressions.publish(
+                    conf, repo, graph, begun.index, shown, held, revisions, names
+                )
             elif publisher is not SummaryGrid:
                 publisher.publish(conf, repo, shown, held, revisions)
         pages.append([publisher.name, publisher.button_label, publisher.description])
     _write(
         html / "index.json",
-        _index(track, graph, index, grouped, shown, revisions, list(branches), graphs) | {"pages": pages},
+        _index(begun, shown, revisions, graphs) | {"pages": pages},
     )
     util.write_json(
         str(html / "info.json"), {"asv-version": version("asv"), "timestamp": time.time_ns() // 1_000_000}
     )
     _write(html / "commits.json", {"by_revision": _subjects(graph, grouped)})
     commits = sum(commit in graph.commits for commit in grouped.dates_ms)
-    return Tree(commits, len(graphs), made, regressed, grouped.lost, grouped.off_branch, sorted(grouped.gone))
+    return Tree(
+        commits, len(graphs), len(begun.todo), regressed, grouped.lost, grouped.off_branch, sorted(grouped.gone)
+    )  # fmt: skip
 
 
 def _branch(repo: Repo, graph: CommitGraph, branch: str | None) -> list[str]:
@@ -114,38 +151,23 @@ def _branch(repo: Repo, graph: CommitGraph, branch: str | None) -> list[str]:
     return graph.first_parents(tip)
 
 
-def _graphs(
-    index: StoreIndex,
-    points: list[Points],
-    html: Path,
-    before: Path | None,
-    pool: Executor,
-    progress: Progress | None,
-) -> tuple[list[AsvGraph], int]:
-    """Every graph with its steps and its file in `html`; and how many files had to be made."""
-    kept = _Kept(index, points)
-    todo: list[tuple[Points, bool]] = []
-    for item in points:
-        known = kept.steps(item)
-        if known is None or not kept.linked(item, html, before):
-            todo.append((item, known is None))
+def _graphs(begun: Begun, progress: Progress | None) -> list[AsvGraph]:
+    """Every graph with its steps, and its file."""
     done = 0
-    steps = {item.path: kept.steps(item) or [] for item in points}
-    for batch, found in _made(html, todo, pool):
+    steps = {item.path: begun.kept.steps(item) or [] for item in begun.points}
+    for batch, found in begun.made:
         for (item, new), its_steps in zip(batch, found, strict=True):
             steps[item.path] = its_steps if new else steps[item.path]
-            kept.add(item, steps[item.path], html)
+            begun.kept.add(item, steps[item.path], begun.html)
         done += len(batch)
         if progress is not None:
-            progress(done, len(todo))
-    kept.save()
-    return [AsvGraph(item, steps[item.path]) for item in points], len(todo)
+            progress(done, len(begun.todo))
+    begun.kept.save()
+    return [AsvGraph(item, steps[item.path]) for item in begun.points]
 
 
-def _made(
-    html: Path, todo: list[tuple[Points, bool]], pool: Executor
-) -> Iterator[tuple[Batch, list[asv_graphs.Steps]]]:
-    """Batches and what came of them, in other processes where that is worth it."""
+def _made(html: Path, todo: Batch, pool: Executor) -> Iterator[tuple[Batch, list[asv_graphs.Steps]]]:
+    """Batches and what will come of them, in other processes where that is worth it."""
     batches: list[Batch] = [[]]
     for item in todo:
         batches[-1].append(item)
@@ -154,7 +176,7 @@ def _made(
     batches = [batch for batch in batches if batch]
     alone = usable_cores() == 1 or sum(points.values.size for points, _ in todo) < ALONE
     make = map if alone else pool.map
-    yield from zip(batches, make(asv_graphs.make, [str(html)] * len(batches), batches), strict=True)
+    return zip(batches, make(asv_graphs.make, [str(html)] * len(batches), batches), strict=True)
 
 
 class _Kept:
@@ -200,9 +222,9 @@ class _Kept:
 
 
 def _index(
-    track: Track, graph: CommitGraph, index: StoreIndex, grouped: Grouped, shown: dict[str, Any],
-    revisions: dict[str, int], branches: list[str], graphs: list[AsvGraph],
-) -> dict[str, Any]:  # fmt: skip
+    begun: Begun, shown: dict[str, Any], revisions: dict[str, int], graphs: list[AsvGraph]
+) -> dict[str, Any]:
+    track, graph, grouped = begun.track, begun.graph, begun.grouped
     dates = grouped.dates_ms | {commit: graph.commits[commit].date_s * 1000 for commit in graph.tags.values()}
     params: dict[str, list[Any]] = {
         key: sorted(values, key=lambda item: "[none]" if item is None else str(item))
@@ -213,7 +235,7 @@ def _index(
         if item.params not in listed:
             listed.append(item.params)
     machines = {}
-    for described in index.machines.values():
+    for described in begun.index.machines.values():
         held = plain.tree(described) | {
             "version": Machine.api_version,
             "machine": plain.value(described["machine"]),
@@ -226,7 +248,7 @@ def _index(
         "hash_length": track.conf.hash_length,
         "revision_to_hash": {revision: commit for commit, revision in revisions.items()},
         "revision_to_date": {revision: dates[commit] for commit, revision in revisions.items()},
-        "params": {**params, "branch": branches},
+        "params": {**params, "branch": begun.branches},
         "graph_param_list": listed,
         "benchmarks": shown,
         "machines": machines,

@@ -121,11 +121,12 @@ def _track(
         repo = tracks.open_repo(track)
         graph = commit_graph.read(str(repo._path))
         place, last = html / folder / ASV_FOLDER, before / folder / ASV_FOLDER
-        tree = asv_tree.build(track, repo, graph, index, benchmarks, place, last, pool, tell("making graphs"))
-        tachyon.install(place, "../index.html")
+        begun = asv_tree.begin(track, repo, graph, index, benchmarks, place, last, pool)
         branch = repo.get_branch_name(track.conf.branches[0])
         line = told.line_of(graph, repo.get_hash_from_name(branch))
-        history = told.history(track, line, branch, graph, index, benchmarks, pool)
+        history = told.history(track, line, branch, graph, index, benchmarks, pool, tell("finding changes"))
+        tree = asv_tree.finish(begun, tell("making graphs"))
+        tachyon.install(place, "../index.html")
         record = TrackRecord(track, graph, line, index, benchmarks, history)
         pages.build(record, html / folder, before / folder, pool)
         measured = {item.commit for item in index.results()}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Executor
 from typing import Any
 
@@ -18,10 +18,9 @@ from mlx_velocity.windows import Memory
 
 FORMAT = 1
 """Of what is kept of the windows that were searched. Another format is no error: they are searched again."""
-ALONE = 200
-"""Windows that are searched here: starting other processes takes longer."""
-AT_ONCE = 32
-"""Windows that a process is given."""
+Progress = Callable[[int, int], None]
+ALONE = 6
+"""Batches of windows that are searched here: starting other processes takes longer."""
 
 
 def history(
@@ -32,6 +31,7 @@ def history(
     index: StoreIndex,
     benchmarks: dict[str, dict[str, Any]],
     pool: Executor | None = None,
+    progress: Progress | None = None,
 ) -> HistoryReport:
     """Every machine's cases along a branch; raises InputError where the file of what was decided can't be read."""
     marks, bad = regressions.read(track.results_dir)
@@ -40,7 +40,7 @@ def history(
     for folder in sorted({item.machine for item in index.results()}):
         made = indexed_series.of_machine(index, folder, [commit.hash for commit in line.commits], benchmarks)
         own = {key: mark for key, mark in marks.items() if mark.machine == folder}
-        detector = _Detector(index, folder, pool)
+        detector = _Detector(index, folder, pool, progress)
         cases, lost = chronicle.cases(track.name, made, line, own, find=detector)
         detector.keep()
         measured = sorted(line.place[commit] for commit in made.commits)
@@ -72,8 +72,11 @@ def line_of(graph: CommitGraph, tip: str) -> chronicle.Line:
 class _Detector:
     """changepoints.find_many of a machine, which searches only what changed since the index last heard of it."""
 
-    def __init__(self, index: StoreIndex, folder: str, pool: Executor | None) -> None:
+    def __init__(
+        self, index: StoreIndex, folder: str, pool: Executor | None, progress: Progress | None
+    ) -> None:
         self._index, self._name, self._pool = index, f"windows:{FORMAT}:{folder}", pool
+        self._progress = progress
         self._known: Memory = json.loads(index.derived([self._name]).get(self._name, b"{}"))
         self._used: Memory = {}
 
@@ -85,9 +88,12 @@ class _Detector:
 
     def _each(self, search: Any, wanted: Iterable[Any]) -> Iterable[Any]:
         listed = list(wanted)
-        if self._pool is None or usable_cores() == 1 or len(listed) < ALONE:
-            return map(search, listed)
-        return self._pool.map(search, listed, chunksize=AT_ONCE)
+        alone = self._pool is None or usable_cores() == 1 or len(listed) < ALONE
+        found = map(search, listed) if alone or self._pool is None else self._pool.map(search, listed)
+        for done, batch in enumerate(found, 1):
+            if self._progress is not None:
+                self._progress(done, len(listed))
+            yield batch
 
     def keep(self) -> None:
         """Remember what was searched, and nothing that is not there any more."""
