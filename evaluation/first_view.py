@@ -77,7 +77,9 @@ def main() -> int:
             }
         finally:
             browser.close()
-    print(f"{store.commits:,} commits × {store.benchmarks:,} benchmarks × {store.machines} machines, with readings")
+    print(
+        f"{store.commits:,} commits × {store.benchmarks:,} benchmarks × {store.machines} machines, with readings"
+    )
     print(f"{'page':22}{'loads':>11}{'drawn after':>14}")
     for name, row in found.items():
         print(f"{name:22}{row['bytes'] / 1000:8,.0f} kB{row['seconds'] * 1000:11,.0f} ms")

@@ -129,6 +129,16 @@ def test_a_file_is_read_once(track: tracks.Track) -> None:
         assert changed.head["set_aside"] == [{"file": "x", "reason": "y"}]
 
 
+def test_no_file_is_opened_again(track: tracks.Track, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a sound index says comes from the index alone, numbers as well."""
+    with StoreIndex(track) as index:
+        before = repr(values(index))
+    monkeypatch.setattr("mlx_velocity.store.files.read_batch", lambda *_: pytest.fail("a file is read again"))
+    with StoreIndex(track) as index:
+        assert repr(values(index)) == before
+        assert len(list(index.columns(index.readings()))) == 2 * STORE.commits
+
+
 def test_a_replaced_file_of_equal_size_and_time_is_read(track: tracks.Track) -> None:
     """A file put in the place of another is another one, even where size and time agree."""
     fresh(track)

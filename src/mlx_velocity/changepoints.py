@@ -83,10 +83,11 @@ def _blocks(series: Series) -> list[_Block]:
         share = anchor.share(logs, readings)
         if share:
             logs = logs - share * anchor.cleaned(readings)
+        errors, launches = weights.errors(points)
         views = []
         for start, end, first, last in cut:
             # Of the window alone: what is measured later changes nothing in it.
-            weighed = weights.of(points[start:end], logs[start:end])
+            weighed = weights.of(errors[start:end], launches[start:end], logs[start:end])
             own = (part[first], part[last - 1] + 1)
             newest = part[end - 1] == usable[-1]
             views.append(View(part[start:end], logs[start:end], weighed, own, newest, count))

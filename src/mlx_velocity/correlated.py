@@ -215,10 +215,16 @@ def allowed(size: int, steps: list[int]) -> NDArray[np.bool_]:
 
 def mean_error(points: int, chances: Numbers, variances: Numbers) -> float:
     """Standard error of the mean of so many points in a row, all kinds of noise weighed."""
+    return float(np.sqrt((chances * variances * _mean_parts(points)).sum()))
+
+
+@lru_cache(maxsize=4096)
+def _mean_parts(points: int) -> Numbers:
+    """(K,): the share of each kind's variance that the mean of so many points in a row keeps."""
     lags = np.arange(1, points)
     drift = np.array([points + 2 * float(((points - lags) * rho**lags).sum()) for rho in RHOS]) / points**2
-    parts = SHARES / points + (1 - SHARES) * drift
-    return float(np.sqrt((chances * variances * parts).sum()))
+    parts: Numbers = SHARES / points + (1 - SHARES) * drift
+    return parts
 
 
 def _sizes(fitted: Fit, steps: list[int]) -> tuple[Numbers, Numbers]:

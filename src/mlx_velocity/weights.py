@@ -16,14 +16,18 @@ UNEQUAL = 1.3
 """Largest over smallest standard error of points from which they are weighed."""
 
 
-def of(points: Sequence[Point], logs: Numbers) -> Numbers | None:
-    """Relative standard errors of the points, around 1; None where they are alike, or nothing is known of them.
+def errors(points: Sequence[Point]) -> tuple[Numbers, Numbers]:
+    """The standard error of each point (not a number where it is unknown), and of how many launches it is."""
+    found = [point.error if point.error is not None else math.nan for point in points]
+    return np.array(found), np.array([max(1, point.launches) for point in points], dtype=float)
+
+
+def of(errors: Numbers, launches: Numbers, logs: Numbers) -> Numbers | None:
+    """Relative standard errors of points, around 1; None where they are alike, or nothing is known of them.
 
     A few launches know their own scatter badly, and one stray launch of five spoils it though not their median. So
     all launches are taken to scatter alike, by the median over the points, and a point of more launches counts more.
     """
-    errors = np.array([point.error if point.error is not None else math.nan for point in points])
-    launches = np.array([max(1, point.launches) for point in points], dtype=float)
     known = (errors >= 0) & (errors <= 1)  # one as large as the value says nothing
     if known.sum() < 2 or launches.min() == launches.max():
         return None

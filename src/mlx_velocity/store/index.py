@@ -29,8 +29,8 @@ from mlx_velocity.store.columns import Columns, Key
 from mlx_velocity.store.files import File
 from mlx_velocity.tracks import Track
 
-FORMAT = 3
-"""Of the index. 1: first version; 2: joules of a call, and the control; 3: a checksum in every row. Another format is no
+FORMAT = 4
+"""Of the index. 1: first version; 2: joules of a call, and the control; 3, 4: a checksum in every row. Another format is no
 error: the index is made again."""
 FOLDER = "index"
 PATIENCE_S = 60.0
@@ -152,7 +152,7 @@ class StoreIndex:
         for item in files:
             spec = item.head["columns"]
             row = self._row("SELECT checksum, data FROM columns WHERE file = ?", item.id)
-            whole = row and _checksum(item.path, spec, row[1]) == row[0]
+            whole = row and _checksum(item.path, json.dumps(spec), row[1]) == row[0]
             yield item, packed.unpack(spec, row[1]) if row and whole else self._again(item)
 
     def _row(self, query: str, value: Any) -> tuple[int, bytes] | None:
@@ -280,7 +280,7 @@ class StoreIndex:
                 f"INSERT INTO files ({', '.join(ROW)}, checksum) VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
                 (*row, _checksum(*row)),
             )
-            checksum = _checksum(item.path, spec, data)
+            checksum = _checksum(item.path, json.dumps(spec), data)
             self._base.execute("INSERT INTO columns VALUES (?, ?, ?)", (made.lastrowid, checksum, data))
 
     def _numbers(self, keys: list[Key]) -> NDArray[np.int32]:

@@ -13,6 +13,8 @@ from mlx_velocity.store.files import File, read_batch
 
 BATCH = 32
 """Files that a process reads at a time."""
+THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "VECLIB_MAXIMUM_THREADS")
+"""Environment variables that say how many threads a library of linear algebra starts."""
 ALONE = 1000
 """Files that are read here: starting other processes takes longer."""
 
@@ -28,7 +30,9 @@ def read(root: str, paths: list[str], pool: Executor | None) -> Iterator[tuple[l
 
 
 def processes() -> Executor:
-    """As many processes as there are cores to use; they start with the first thing to do."""
+    """As many processes as there are cores to use, each with one thread; they start with the first thing to do."""
+    # numpy looks at them when it is loaded, which each process does for itself.
+    os.environ.update(dict.fromkeys(THREADS, "1"))
     return ProcessPoolExecutor(usable_cores(), get_context("spawn"))
 
 
