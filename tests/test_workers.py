@@ -89,6 +89,53 @@ def track_leaves_a_child():
         file.write(str(child.pid))
     os._exit(1)
 
+def track_prints_lines_without_end():
+    while True:
+        print("again and again", file=sys.stderr)
+
+def track_prints_without_end():
+    while True:
+        os.write(2, b"x" * 100_000)
+
+def track_fills_the_memory():
+    import resource
+    resource.setrlimit(resource.RLIMIT_AS, (4 << 30, 4 << 30))
+    return len(bytearray(8 << 30))
+
+def track_multiplies():
+    program = """
+import subprocess, sys, time
+depth = int(sys.argv[2])
+for _ in range(3 if depth else 0):
+    subprocess.Popen([sys.executable, "-S", "-c", sys.argv[1], sys.argv[1], str(depth - 1)])
+print(depth, file=open("born", "a"))
+time.sleep(600)
+"""
+    subprocess.Popen([sys.executable, "-S", "-c", program, program, "3"])
+    time.sleep(600)
+
+def track_closes_its_input():
+    os.close(0)
+    time.sleep(1)
+    return 1
+
+def answers():
+    import stat
+    return next(fd for fd in range(3, 64) if stat.S_ISFIFO(os.fstat(fd).st_mode))
+
+def track_answers_half():
+    os.write(answers(), b'{"ok": true, "samp')
+    os._exit(0)
+
+def track_answers_nonsense():
+    os.write(answers(), b"[[[[" * 10_000 + b"\\n")
+
+def track_answers_without_lines():
+    os.write(answers(), b'{"ok": false, "error": "x"}\\n')
+
+def track_answers_in_latin_1():
+    os.write(answers(), b'{"ok": true, "error": "\\xe9"}\\n')
+
 def track_cores():
     observe.note(cores=",".join(map(str, os.sched_getaffinity(0))) if hasattr(os, "sched_getaffinity") else "")
     return os.getpid()
@@ -192,7 +239,7 @@ def test_discovery(talk: Talk) -> None:
     answer = talk.worker.request({"op": "discover", "benchmark_dir": str(talk.suite)}, 60.0)
     found = {item["name"]: item for item in answer["benchmarks"]}
     assert found["cases.track_version"]["type"] == "track"
-    assert len(found) == 12
+    assert len(found) == SUITE.count("def track_")
 
 
 # What a worker keeps to itself
@@ -282,6 +329,60 @@ def test_timeout(talk: Talk) -> None:
     assert error.reason == "timeout: no answer within 2 s"
     assert error.last_lines == ["waiting"]
     assert gone(talk.child())
+
+
+@pytest.mark.parametrize("name", ["track_prints_lines_without_end", "track_prints_without_end"])
+def test_output_without_end(talk: Talk, name: str) -> None:
+    """Output that never ends takes neither memory nor time: the case ends at its limit, and some lines are kept."""
+    talk.measure("track_version")
+    before = psutil.Process().memory_info().rss
+    error = talk.fails(name, timeout_s=2.0)
+    assert error.outcome == "timeout"
+    assert 0 < len(error.last_lines) <= LAST_LINES
+    assert all(len(line) <= 2000 for line in error.last_lines)
+    assert psutil.Process().memory_info().rss - before < 50_000_000
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="macOS knows no limit of a process's addresses")
+def test_memory_that_is_not_there(talk: Talk) -> None:
+    """A case that asks for more memory than there is has failed, with the reason."""
+    assert talk.fails("track_fills_the_memory").reason.startswith("MemoryError")
+
+
+def test_children_of_children(talk: Talk) -> None:
+    """A case whose children multiply ends at its limit with all of them."""
+    talk.measure("track_version")
+    born = Path(talk.prepared.variables()["TMPDIR"]) / "born"
+    talk.fails("track_multiplies", timeout_s=5.0)
+    assert len(born.read_text("utf-8").split()) > 3
+    born.unlink()
+    group = talk.worker._process.pid
+    assert all(gone(item.pid) for item in psutil.process_iter() if is_in(group, item.pid))
+
+
+def is_in(group: int, pid: int) -> bool:
+    try:
+        return os.getpgid(pid) == group
+    except OSError:
+        return False
+
+
+def test_input_closed(talk: Talk) -> None:
+    """A worker whose case closed its input is a failure at the next case at the latest, and does not stay."""
+    with pytest.raises(WorkerError):
+        for _ in range(2):
+            talk.measure("track_closes_its_input", 10.0)
+    assert gone(talk.worker._process.pid)
+
+
+@pytest.mark.parametrize(
+    "name", ["track_answers_half", "track_answers_nonsense", "track_answers_without_lines", "track_answers_in_latin_1"]
+)  # fmt: skip
+def test_answers_that_are_none(talk: Talk, name: str) -> None:
+    """Half a message, one that is no JSON or lacks something is a failure with a reason, never a number."""
+    error = talk.fails(name)
+    assert error.reason == "the worker's answer could not be read"
+    assert error.outcome == "failed"
 
 
 def test_crash_leaves_no_child(talk: Talk) -> None:

@@ -17,6 +17,8 @@ from mlx_velocity.installer import without_folders
 
 LAST_LINES = 20
 """How much of a dead worker's standard error is kept with the failure."""
+LONGEST_LINE, LONGEST_ANSWER = 10_000, 100_000_000
+"""Bytes of a line of output, and of an answer, beyond which what follows is taken for another one."""
 _GRACE_S = 5.0
 
 
@@ -122,15 +124,14 @@ class LocalWorker:
         try:
             answer: dict[str, Any] = json.loads(line)
             ok = answer["ok"]
-        except (ValueError, KeyError, TypeError):
+            last_lines = [] if ok else [self._hide(str(text)) for text in answer["last_lines"]]
+        except (ValueError, KeyError, TypeError, RecursionError):
             self.close()
             raise WorkerError("the worker's answer could not be read", None, self._last_lines()) from None
         if not ok:
             # The process is alive but what it measured failed: the next case starts afresh.
             self.close()
-            raise WorkerError(
-                self._hide(str(answer.get("error"))), None, [self._hide(x) for x in answer["last_lines"]]
-            )
+            raise WorkerError(self._hide(str(answer.get("error"))), None, last_lines)
         return answer
 
     def close(self) -> None:
@@ -171,13 +172,14 @@ class LocalWorker:
 
     def _read(self) -> None:
         assert self._process.stdout is not None
-        for line in self._process.stdout:
+        while line := self._process.stdout.readline(LONGEST_ANSWER):
             self._answers.put(line)
         self._answers.put(None)
 
     def _read_stderr(self) -> None:
         assert self._process.stderr is not None
-        for line in self._process.stderr:
+        # Who prints without an end, or without lines, shall not fill the memory of the runner.
+        while line := self._process.stderr.readline(LONGEST_LINE):
             text = line.decode("utf-8", "replace").rstrip()
             self._stderr.append(text)
             # The stacks of all threads follow, and push it out of the last lines.
