@@ -369,9 +369,13 @@ def is_in(group: int, pid: int) -> bool:
 
 def test_input_closed(talk: Talk) -> None:
     """A worker whose case closed its input is a failure at the next case at the latest, and does not stay."""
-    with pytest.raises(WorkerError):
+
+    def twice() -> None:
         for _ in range(2):
             talk.measure("track_closes_its_input", 10.0)
+
+    with pytest.raises(WorkerError):
+        twice()
     assert gone(talk.worker._process.pid)
 
 
