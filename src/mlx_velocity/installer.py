@@ -17,6 +17,8 @@ INSTALL_TIMEOUT_S = 1800.0
 _UNREACHABLE = ("error sending request", "dns error", "failed to fetch", "connection refused", "operation timed out",
                 "connect error", "tcp connect", "authentication credentials", "403 forbidden", "network was disabled")  # fmt: skip
 _CONTRADICTION = ("no solution found", "no wheels", "has no usable wheels")
+_DAMAGED = ("failed to read from zip", "invalid package format")
+"""A download that was cut off looks like a package that contradicts itself, and may be whole the next time."""
 _FOLDERS = re.compile(r"(?<![\w:/>.])(?:file://|~)?/(?:[^\s/'\"`:]+/)+")
 
 
@@ -64,7 +66,10 @@ def uv(
             f"the package index can't be reached: {reason}",
             "check the network and UV_DEFAULT_INDEX, then run again: what is measured is kept",
         )
-    raise EnvironmentFailure(reason, incompatible=any(sign in lowered for sign in _CONTRADICTION))
+    is_whole = not any(sign in lowered for sign in _DAMAGED)
+    raise EnvironmentFailure(
+        reason, incompatible=is_whole and any(sign in lowered for sign in _CONTRADICTION)
+    )
 
 
 def _uv_reason(stderr: str) -> str:
