@@ -170,6 +170,16 @@ def test_restart_keeps_what_was_measured(bisect: Callable[..., Done], project: P
     assert "Going on" in said
 
 
+def test_a_file_that_ends_in_its_first_line(bisect: Callable[..., Done], project: Path) -> None:
+    """A search that was killed while it wrote its first line begins anew, without advice or a flag."""
+    assert bisect("c2", "c3", "--case", "track_bytes").code == 0
+    (path,) = stored(project)
+    path.write_bytes(path.read_bytes()[:40])
+    done = bisect("c2", "c3", "--case", "track_bytes")
+    assert (done.code, "Going on" in done.out) == (0, False), done.err
+    assert "Going on" in bisect("c2", "c3", "--case", "track_bytes").out
+
+
 @pytest.mark.parametrize(
     ("arguments", "code", "words"),
     [

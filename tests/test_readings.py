@@ -181,6 +181,7 @@ def test_append_to_a_full_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     """A full disk is one line that says what to do, and what was stored stays."""
     path = tmp_path / "machine" / "c0ffee-env.readings.jsonl"
     readings.append(path, EVERY_KIND[:1])
+    before = path.read_bytes()
     monkeypatch.setattr(os, "fsync", full_disk)
     with pytest.raises(InputError) as error:
         readings.append(path, EVERY_KIND[1:])
@@ -188,7 +189,19 @@ def test_append_to_a_full_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     assert "No space left on device" in text
     assert "machine/c0ffee-env.readings.jsonl" in text
     assert str(tmp_path) not in text
-    assert readings.read(path)[0][:1] == EVERY_KIND[:1]
+    assert path.read_bytes() == before
+
+
+def test_append_behind_half_a_line(tmp_path: Path) -> None:
+    """Behind a line that a killed call left unfinished the next one is whole."""
+    path = tmp_path / "c0ffee-env.readings.jsonl"
+    readings.append(path, EVERY_KIND[:1])
+    with path.open("a") as stream:
+        stream.write(readings.dump(EVERY_KIND[1])[:20])
+    readings.append(path, EVERY_KIND[2:])
+    stored, bad = readings.read(path)
+    assert stored == [EVERY_KIND[0], *EVERY_KIND[2:]]
+    assert len(bad) == 1
 
 
 def test_replace(tmp_path: Path) -> None:

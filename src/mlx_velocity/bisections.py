@@ -89,6 +89,16 @@ def append(path: Path, records: Iterable[Record]) -> None:
     readings.append_lines(path, [dump(record) for record in records])
 
 
+def is_begun(path: Path) -> bool:
+    """Whether a file holds a whole line: a call that ended within its first one left none."""
+    try:
+        return b"\n" in path.read_bytes()
+    except FileNotFoundError:
+        return False
+    except OSError:
+        return True  # read() says what is wrong
+
+
 @dataclass(frozen=True)
 class Stored:
     """What a bisection file holds."""

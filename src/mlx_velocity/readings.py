@@ -116,15 +116,23 @@ def append_lines(path: Path, lines: Iterable[str]) -> None:
 
     Raises InputError where the disk refuses; what was there stays.
     """
-    text = "".join(f"{line}\n" for line in lines)
+    # Half a surrogate, from a name that is no UTF-8, becomes JSON's own way to write it.
+    data = "".join(f"{line}\n" for line in lines).encode("utf-8", "backslashreplace")
+    size = None
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with path.open("ab") as stream:
-            # Half a surrogate, from a name that is no UTF-8, becomes JSON's own way to write it.
-            stream.write(text.encode("utf-8", "backslashreplace"))
+        with path.open("a+b") as stream:
+            size = stream.seek(0, os.SEEK_END)
+            stream.seek(max(0, size - 1))
+            # Half a line of a call that was killed shall not spoil the next one.
+            cut = size and stream.read(1) != b"\n"
+            stream.write(b"\n" + data if cut else data)
             stream.flush()
             os.fsync(stream.fileno())
     except OSError as error:
+        if size is not None:
+            with contextlib.suppress(OSError):
+                os.truncate(path, size)
         raise cannot_write(path, error) from error
 
 

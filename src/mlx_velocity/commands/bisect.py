@@ -197,7 +197,7 @@ def _case(track: tracks.Track, prepared: Prepared, profile: str, wanted: str) ->
 
 def _state(path: Path, header: Header, points: list[Point], case: Case) -> tuple[Header, Search]:
     """What an earlier call left, or a new file."""
-    if not path.exists():
+    if not bisections.is_begun(path):
         bisections.append(path, [header])
         return header, Search(points, case)
     stored = bisections.read(path)
