@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import shutil
 import sys
 import tempfile
@@ -69,6 +70,8 @@ def main() -> int:
         except Incomplete as error:
             print(f"first_view: {error}", file=sys.stderr)
             return 4
+        # A browser that is ended leaves files there.
+        os.environ["TMPDIR"] = place
         browser = Browser(chromium, folder / "profile")
         try:
             found: dict[str, dict[str, float]] = {

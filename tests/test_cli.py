@@ -563,12 +563,12 @@ def test_a_disk_that_fills_up_loses_nothing(
     assert "Nothing to measure" in here(*RUN).out
 
 
-def test_a_full_disk_for_temporary_files_is_no_bug(
+def test_a_full_disk_is_no_bug(
     here: Run, track: tracks.Track, worker: Worker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """No room where temporary files go is a full disk as well, and is said in the same way."""
+    """No room for whatever else is written is a full disk as well, and is said in the same way."""
     error = OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), "/tmp/x")
-    monkeypatch.setattr(cases.tempfile, "TemporaryDirectory", lambda *_, **__: (_ for _ in ()).throw(error))
+    monkeypatch.setattr(cases, "save", lambda *_, **__: (_ for _ in ()).throw(error))
     refused(here(*RUN), WRONG, "No space left on device")
 
 

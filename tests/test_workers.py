@@ -83,6 +83,12 @@ def track_hangs():
     print("waiting", file=sys.stderr, flush=True)
     child.wait()
 
+def track_lets_a_child_go():
+    child = subprocess.Popen(["sleep", "60"], start_new_session=True)
+    with open("child.pid", "w") as file:
+        file.write(str(child.pid))
+    time.sleep(600)
+
 def track_leaves_a_child():
     child = subprocess.Popen(["sleep", "600"])
     with open("child.pid", "w") as file:
@@ -365,6 +371,15 @@ def is_in(group: int, pid: int) -> bool:
         return os.getpgid(pid) == group
     except OSError:
         return False
+
+
+def test_a_child_that_left(talk: Talk) -> None:
+    """A child with a session of its own, which holds the worker's output, does not hold the run."""
+    talk.measure("track_version")
+    assert talk.fails("track_lets_a_child_go", timeout_s=2.0).outcome == "timeout"
+    child = talk.child()
+    assert psutil.Process(child).status() != psutil.STATUS_ZOMBIE, "the run waited for it"
+    os.kill(child, signal.SIGKILL)
 
 
 def test_input_closed(talk: Talk) -> None:

@@ -97,22 +97,22 @@ class Effect:
 
 def fit(logs: Numbers, weights: Numbers | None = None) -> Fit:
     """A series of 3 to LARGEST logarithms; `weights` are relative standard errors around 1."""
-    return fit_many([(logs, weights)])[0]
+    if weights is None:
+        return fit_many([logs])[0]
+    frame = _made(_precisions(len(logs)), weights)
+    centred = logs - logs.mean()
+    return _fitted(frame, centred, frame.scores @ centred)
 
 
-def fit_many(many: Sequence[tuple[Numbers, Numbers | None]]) -> list[Fit]:
-    """Series and their weights: as `fit`. Those without weights that are equally long take one product."""
+def fit_many(many: Sequence[Numbers]) -> list[Fit]:
+    """Several series without weights, as `fit`: those that are equally long take one product."""
     found: dict[int, Fit] = {}
     alike: dict[int, list[int]] = {}
-    for number, (logs, weights) in enumerate(many):
-        if weights is None:
-            alike.setdefault(len(logs), []).append(number)
-        else:
-            frame = _made(_precisions(len(logs)), weights)
-            found[number] = _fitted(frame, logs - logs.mean(), frame.scores @ (logs - logs.mean()))
+    for number, logs in enumerate(many):
+        alike.setdefault(len(logs), []).append(number)
     for size, numbers in alike.items():
         frame = _frame(size)
-        centred = [many[number][0] - many[number][0].mean() for number in numbers]
+        centred = [many[number] - many[number].mean() for number in numbers]
         products = np.stack(centred) @ frame.scores.reshape(-1, size).T
         for number, series, scores in zip(numbers, centred, products, strict=True):
             found[number] = _fitted(frame, series, scores.reshape(len(KINDS), size - 1))
@@ -305,7 +305,8 @@ def _parts(scores: Numbers) -> Numbers:
 
 @lru_cache(maxsize=8)
 def _frame(size: int) -> Frame:
-    return _made(_precisions(size), None)
+    made = _made(_precisions(size), None)
+    return Frame(np.ascontiguousarray(made.scores), np.ascontiguousarray(made.gram), made.base)
 
 
 def _made(precisions: tuple[Numbers, Numbers], weights: Numbers | None) -> Frame:
@@ -318,11 +319,7 @@ def _made(precisions: tuple[Numbers, Numbers], weights: Numbers | None) -> Frame
     inverse = inverse - sums[:, :, None] * sums[:, None, :] / total[:, None, None]
     scores = np.cumsum(inverse[:, ::-1, :], axis=1)[:, ::-1, :][:, 1:, :]
     gram = np.cumsum(scores[:, :, ::-1], axis=2)[:, :, ::-1][:, :, 1:]
-    return Frame(
-        np.ascontiguousarray(scores),
-        np.ascontiguousarray(gram),
-        WEIGHTS - (log_determinants + np.log(total)) / 2,
-    )
+    return Frame(scores, gram, WEIGHTS - (log_determinants + np.log(total)) / 2)
 
 
 @lru_cache(maxsize=16)

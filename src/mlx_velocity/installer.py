@@ -17,7 +17,7 @@ INSTALL_TIMEOUT_S = 1800.0
 _UNREACHABLE = ("error sending request", "dns error", "failed to fetch", "connection refused", "operation timed out",
                 "connect error", "tcp connect", "authentication credentials", "403 forbidden", "network was disabled")  # fmt: skip
 _CONTRADICTION = ("no solution found", "no wheels", "has no usable wheels")
-_DAMAGED = ("failed to read from zip", "invalid package format")
+_DAMAGED = ("failed to read from zip",)
 """A download that was cut off looks like a package that contradicts itself, and may be whole the next time."""
 _FOLDERS = re.compile(r"(?<![\w:/>.])(?:file://|~)?/(?:[^\s/'\"`:]+/)+")
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -61,23 +61,26 @@ class Alone:
 
 def window(logs: Numbers, weights: Numbers | None = None) -> Window:
     """A stretch made ready; `weights` are relative standard errors of the points, around 1."""
-    return windows([(logs, weights)])[0]
+    return next(windows([(logs, weights)]))
 
 
-def windows(many: Sequence[tuple[Numbers, Numbers | None]]) -> list[Window]:
-    """Several stretches and their weights made ready: together they take a part of the time."""
+def windows(many: Sequence[tuple[Numbers, Numbers | None]]) -> Iterator[Window]:
+    """Several stretches and their weights made ready: together they take a part of the time.
+
+    One with weights has tables of its own, of 8 MB, so let go of it before the next.
+    """
     paths = follow_many(many)
     kept = [np.flatnonzero(path.follows) for path in paths]
-    enough = [number for number, points in enumerate(kept) if len(points) >= FEWEST]
-    wanted = [
-        (logs[kept[number]], None if weights is None else weights[kept[number]])
-        for number, (logs, weights) in enumerate(many)
-        if number in enough
+    alike = [
+        number for number, points in enumerate(kept) if len(points) >= FEWEST and many[number][1] is None
     ]
-    fits = dict(zip(enough, correlated.fit_many(wanted), strict=True))
-    return [
-        Window(logs, paths[number], kept[number], fits.get(number)) for number, (logs, _) in enumerate(many)
-    ]
+    fits = dict(zip(alike, correlated.fit_many([many[n][0][kept[n]] for n in alike]), strict=True))
+    for number, (logs, weights) in enumerate(many):
+        points = kept[number]
+        fitted = fits.pop(number, None)
+        if weights is not None and len(points) >= FEWEST:
+            fitted = correlated.fit(logs[points], weights[points])
+        yield Window(logs, paths[number], points, fitted)
 
 
 def search(stretch: Window, rate: float) -> list[int]:
@@ -160,7 +163,7 @@ def _lacking(evidence: float, rate: float, size: int) -> float:
     """Log of the evidence that must come to this one at least for a chance of `rate`."""
     # A little less, so that no rounding decides.
     needed = math.log(CHANCE * max(1.0, USUAL / size) / rate) - 1e-6
-    return needed + math.log1p(-math.exp(evidence - needed)) if evidence < needed else -math.inf
+    return needed + math.log(-math.expm1(evidence - needed)) if evidence < needed else -math.inf
 
 
 def _choices(size: int, steps: int) -> float:

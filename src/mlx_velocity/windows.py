@@ -135,8 +135,8 @@ def _searched(window: Window, wanted: Wanted) -> Known:
     return {
         "apart": np.flatnonzero(~window.path.follows).tolist(),
         "places": [int(place) for place in places],
-        "chances": [float(p) for p in chances],
-        "alone": alone and list(astuple(alone)),
+        "chances": _rounded([float(p) for p in chances]),
+        "alone": alone and _rounded(list(astuple(alone))),
         "told": {" ".join(map(str, places)): _told(window, places, rule)},
     }
 
@@ -152,4 +152,11 @@ def _told(window: Window, places: list[int], rule: Rule) -> Known:
             [effect.value, effect.error, effect.freedom, *stepsearch.located(effect, rule.confidence)]
         )
     noise = correlated.kinds(fitted, places) * correlated.variances(fitted, places)
-    return {"steps": steps, "noise": noise.tolist()}
+    return {"steps": _rounded(steps), "noise": _rounded(noise.tolist())}
+
+
+def _rounded(held: Any) -> Any:
+    """Numbers to ten digits: the last ones depend on which windows were searched together."""
+    if isinstance(held, list):
+        return [_rounded(item) for item in held]
+    return float(f"{held:.10g}") if isinstance(held, float) else held

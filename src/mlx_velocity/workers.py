@@ -9,6 +9,7 @@ import queue
 import signal
 import subprocess
 import threading
+import time
 from collections import deque
 from pathlib import Path
 from typing import Any, Protocol
@@ -139,12 +140,15 @@ class LocalWorker:
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.killpg(self._process.pid, signal.SIGKILL)
         self._process.wait()
-        for reader in self._readers:
-            reader.join(_GRACE_S)
-        for stream in (self._process.stdin, self._process.stdout, self._process.stderr):
-            if stream is not None:
-                with contextlib.suppress(OSError):
-                    stream.close()
+        until = time.monotonic() + _GRACE_S
+        ended = [self._process.stdin]
+        for reader, stream in zip(self._readers, (self._process.stdout, self._process.stderr), strict=True):
+            reader.join(max(0.0, until - time.monotonic()))
+            # A child that left the group may hold the other end for as long as it lives: then its reader keeps ours.
+            ended += [] if reader.is_alive() else [stream]
+        for stream in filter(None, ended):
+            with contextlib.suppress(OSError):
+                stream.close()
 
     def _died(self) -> WorkerError:
         try:

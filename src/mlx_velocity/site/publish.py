@@ -92,6 +92,9 @@ def publish(wanted: Sequence[tracks.Track], html_dir: Path, progress: Progress |
                         done.tracks.append(_track(track, html, html_dir, pool, progress))
                     except VelocityError as error:
                         done.failed.append((track.name, error))
+            # Only now: what was begun of a track that failed was still being made.
+            for name, _ in done.failed:
+                shutil.rmtree(html / folder_of(name), ignore_errors=True)
             if done.failed and not done.tracks:
                 raise done.failed[0][1]
             _front(html, done.tracks)
@@ -110,7 +113,7 @@ def _track(
     def tell(what: str) -> Callable[[int, int], None]:
         return lambda done, of: progress(f"{track.name}: {what}", done, of) if progress else None
 
-    folder = folder_of(track)
+    folder = folder_of(track.name)
     with StoreIndex(track, pool, tell("reading results")) as index:
         if not index.results():
             reason = f", the first: {index.problems[0][0]}: {index.problems[0][1]}" if index.problems else ""
@@ -142,9 +145,9 @@ def _track(
         )  # fmt: skip
 
 
-def folder_of(track: tracks.Track) -> str:
-    """The folder of a track below the site; it is not called as what all tracks share."""
-    name = re.sub(r"[^A-Za-z0-9_-]+", "-", track.name).strip("-") or "track"
+def folder_of(track: str) -> str:
+    """The folder of a track below the site, by its name; it is not called as what all tracks share."""
+    name = re.sub(r"[^A-Za-z0-9_-]+", "-", track).strip("-") or "track"
     return f"{name}-track" if name == front.FOLDER else name
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from concurrent.futures import Executor, ProcessPoolExecutor
-from contextlib import nullcontext
+from contextlib import contextmanager, nullcontext
 from multiprocessing import get_context
 
 from mlx_velocity.store.columns import Key
@@ -29,11 +29,25 @@ def read(root: str, paths: list[str], pool: Executor | None) -> Iterator[tuple[l
         yield from readers.map(read_batch, [root] * len(batches), batches)
 
 
-def processes() -> Executor:
-    """As many processes as there are cores to use, each with one thread; they start with the first thing to do."""
+@contextmanager
+def processes() -> Iterator[Executor]:
+    """As many processes as there are cores to use, each with one thread; they start with the first thing to do.
+
+    What is not done when the context is left by an error is not begun any more.
+    """
+    before = {name: os.environ.get(name) for name in THREADS}
     # numpy looks at them when it is loaded, which each process does for itself.
     os.environ.update(dict.fromkeys(THREADS, "1"))
-    return ProcessPoolExecutor(usable_cores(), get_context("spawn"))
+    pool = ProcessPoolExecutor(usable_cores(), get_context("spawn"))
+    try:
+        yield pool
+    except BaseException:
+        pool.shutdown(cancel_futures=True)
+        raise
+    finally:
+        pool.shutdown()
+        for name, value in before.items():
+            os.environ.pop(name, None) if value is None else os.environ.__setitem__(name, value)
 
 
 def usable_cores() -> int:
