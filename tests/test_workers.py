@@ -359,7 +359,7 @@ def test_children_of_children(talk: Talk) -> None:
     """A case whose children multiply ends at its limit with all of them."""
     talk.measure("track_version")
     born = Path(talk.prepared.variables()["TMPDIR"]) / "born"
-    talk.fails("track_multiplies", timeout_s=5.0)
+    talk.fails("track_multiplies", timeout_s=10.0)
     assert len(born.read_text("utf-8").split()) > 3
     born.unlink()
     group = talk.worker._process.pid
