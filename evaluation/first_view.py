@@ -14,7 +14,6 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import shutil
 import sys
 import tempfile
 import time
@@ -27,7 +26,7 @@ from publish_speed import PUBLISH, Incomplete, measured
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "tests"))
 import fixtures_pages as pages
-from fixtures_browser import Browser
+from fixtures_browser import Browser, installed
 
 GOAL_BYTES, GOAL_S = 1_000_000, 1.0
 VISITS = 5
@@ -55,7 +54,7 @@ def main() -> int:
     parser.add_argument("--benchmarks", type=int, default=300)
     parser.add_argument("--json", type=Path, help="keep all figures")
     options = parser.parse_args()
-    chromium = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+    chromium = installed()
     if chromium is None:
         print("first_view: no chromium on this machine", file=sys.stderr)
         return 4

@@ -230,10 +230,15 @@ class Browser:
         self._log.close()
 
 
+def installed() -> str | None:
+    """The Chromium of this machine."""
+    return shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+
+
 @pytest.fixture(scope="module")
 def chromium() -> str:
     """Chromium; CI must have it, elsewhere these tests are skipped without."""
-    found = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+    found = installed()
     if found is None:
         if os.environ.get("CI"):
             pytest.fail("there is no Chromium, and CI must test the site in one: see .ci/run")

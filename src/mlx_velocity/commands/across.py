@@ -36,6 +36,7 @@ from mlx_velocity.frameworks import tasks
 from mlx_velocity.report import across as report
 from mlx_velocity.rotation import Seat
 from mlx_velocity.standing import standing
+from mlx_velocity.store.reading import THREADS
 from mlx_velocity.workers import LocalWorker, Worker, WorkerError
 
 WORKER = "mlx_velocity.frameworks.worker"
@@ -158,9 +159,8 @@ def _matching(planned: list[Task], bench: str | None) -> list[Task]:
 
 def variables(threads: int) -> dict[str, str]:
     """Environment variables of every worker: the same number of threads, and float32 that is float32."""
-    counts = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "VECLIB_MAXIMUM_THREADS")
     return {
-        **dict.fromkeys(counts, str(threads)),
+        **dict.fromkeys(THREADS, str(threads)),
         # MLX and llama.cpp use TensorFloat-32 on CUDA, PyTorch does not: none shall.
         "MLX_ENABLE_TF32": "0",
         "NVIDIA_TF32_OVERRIDE": "0",

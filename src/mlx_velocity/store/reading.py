@@ -33,7 +33,7 @@ def read(root: str, paths: list[str], pool: Executor | None) -> Iterator[tuple[l
 def processes() -> Iterator[Executor]:
     """As many processes as there are cores to use, each with one thread; they start with the first thing to do.
 
-    What is not done when the context is left by an error is not begun any more.
+    What was not begun when the context is left is not done any more.
     """
     before = {name: os.environ.get(name) for name in THREADS}
     # numpy looks at them when it is loaded, which each process does for itself.
@@ -41,13 +41,13 @@ def processes() -> Iterator[Executor]:
     pool = ProcessPoolExecutor(usable_cores(), get_context("spawn"))
     try:
         yield pool
-    except BaseException:
-        pool.shutdown(cancel_futures=True)
-        raise
     finally:
-        pool.shutdown()
+        pool.shutdown(cancel_futures=True)
         for name, value in before.items():
-            os.environ.pop(name, None) if value is None else os.environ.__setitem__(name, value)
+            if value is None:
+                os.environ.pop(name, None)
+            else:
+                os.environ[name] = value
 
 
 def usable_cores() -> int:
