@@ -10,12 +10,15 @@ from typing import Any
 
 import fixtures_site as made
 import made_up_store
+import numpy as np
 import pytest
 import same_tree
+from asv.graph import Graph, make_summary_graph
 from made_up_store import ENVIRONMENT, Store
 
 from mlx_velocity import tracks
-from mlx_velocity.site import publish
+from mlx_velocity.site import asv_graphs, publish
+from mlx_velocity.site.asv_graphs import Points
 
 STORE = Store(90, 7, machines=2, parametrised=3, missing=0.08)
 TREE = Path(".asv") / "html" / made_up_store.TRACK / publish.ASV_FOLDER
@@ -228,6 +231,27 @@ def test_what_the_configuration_says_of_regressions(folder: Path, whole: tuple[P
     change(folder / "asv.conf.json", how)
     build(folder)
     assert differences(folder) == []
+
+
+@pytest.mark.parametrize("rows", [1, 2, 3, 8])
+def test_a_summary_is_asvs_to_the_last_digit(rows: int) -> None:
+    """The geometric mean over environments and parameters is the number that asv's own function gives, not a neighbour."""
+    values = np.random.default_rng(rows).lognormal(-5, 1, (2, rows, 200))
+    values[0, 0, 3:9] = np.nan
+    graphs, stock = [], []
+    for number, table in enumerate(values):
+        graph = Graph("decode.Decode.time_decode", {"machine": str(number)})
+        for revision, column in enumerate(table.T.tolist()):
+            graph.add_data_point(revision, column, [None] * rows)
+        stock.append(graph)
+        weights = np.full(table.shape, np.nan)
+        graphs.append(
+            Points(graph.benchmark_name, graph.params, graph.path, False, np.arange(200), table, weights)
+        )
+    ours = asv_graphs.summary(graphs)
+    theirs = make_summary_graph(stock).get_data()
+    assert [revision for revision, _, _ in theirs] == ours.revisions.tolist()
+    assert [value for _, value, _ in theirs] == ours.values[0].tolist()
 
 
 def test_a_branch_that_does_not_exist_is_wrong_input(folder: Path) -> None:
