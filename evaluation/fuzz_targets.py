@@ -31,11 +31,10 @@ from mlx_velocity import (
     results,
     tracks,
 )
-from mlx_velocity.commands import summaries
 from mlx_velocity.errors import VelocityError
 from mlx_velocity.monitor import recording
 from mlx_velocity.offline import manifest
-from mlx_velocity.store import asv_results, complete, kept, our_readings
+from mlx_velocity.store import asv_results, complete, our_readings
 from mlx_velocity.store.files import BROKEN
 from mlx_velocity.store.index import StoreIndex
 from mlx_velocity.validation import files
@@ -104,7 +103,6 @@ def target(name: str, project: Project, folder: Path) -> Target:
             inside / "x.jsonl", brief((project.folder / RECORDING).read_bytes()), recording.read
         ),
         "index": lambda: index_target(project),
-        "kept": lambda: kept_target(inside),
         "notes": lambda: notes_target(inside),
     }
     return build[name]()
@@ -300,29 +298,6 @@ def index_target(project: Project) -> Target:
         if found is not None and found != right:
             raise Wrong("a damaged index has other numbers than the files")
         return REFUSED if found is None else READ
-
-    return Target([seed], feed, text=False)
-
-
-def kept_target(folder: Path) -> Target:
-    """What `history` keeps: what is damaged is not there, and nothing else comes back."""
-    path = folder / "seed.sqlite3"
-    texts = {f"name-{number}": f"text {number} " * 40 for number in range(12)}
-    base = kept.Kept(path, summaries.FORMAT)
-    for name, text in texts.items():
-        base.put(name, "mark", text)
-    base.close()
-    seed = path.read_bytes()
-
-    def feed(data: bytes) -> Answer:
-        path.with_name(f"{path.name}-journal").unlink(missing_ok=True)
-        path.write_bytes(data)
-        again = kept.Kept(path, summaries.FORMAT)
-        found = {name: again.get(name, "mark") for name in texts}
-        again.close()
-        if any(text not in (None, texts[name]) for name, text in found.items()):
-            raise Wrong("something else came back than was kept")
-        return READ if any(found.values()) else REFUSED
 
     return Target([seed], feed, text=False)
 

@@ -11,7 +11,8 @@ import numpy as np
 from asv.step_detect import detect_regressions, detect_steps
 
 from mlx_velocity import changepoints
-from mlx_velocity.series import Point, Series
+from mlx_velocity.points import Point, Points
+from mlx_velocity.series import Series
 
 Values = Sequence[float]
 OURS = "mlx-velocity"
@@ -19,7 +20,7 @@ OURS = "mlx-velocity"
 
 def series(values: Values, controls: Values | None = None) -> Series:
     """A series of times with nothing else known of them."""
-    points = tuple(
+    points = Points.of(
         Point(f"{number:040x}", value, control=controls[number] if controls is not None else None)
         for number, value in enumerate(values)
     )

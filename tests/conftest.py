@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import signal
 import tempfile
 import time
 from collections.abc import Callable, Iterator
@@ -27,6 +28,9 @@ from mlx_velocity.records import Case
 set_hypothesis_home_dir(Path(tempfile.gettempdir()) / "mlx-velocity-hypothesis")
 hypothesis.settings.register_profile("steady", deadline=None, database=None)
 hypothesis.settings.load_profile("steady")
+
+# Whoever runs the tests in the background of a shell has Ctrl-C ignored, and so would all that the tests start.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 STARTED = "2026-01-02T03:04:05.000Z"
 ENVIRONMENT = records.Environment("toy-env", "cpu", "3.11", ["psutil"], {"psutil": "7.2.2"})

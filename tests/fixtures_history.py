@@ -16,7 +16,18 @@ import fixtures_site as made
 import git
 import pytest
 
-from mlx_velocity import cases, changepoints, history, machine, parameters, readings, records, results, tracks
+from mlx_velocity import (
+    cases,
+    changepoints,
+    history,
+    machine,
+    parameters,
+    readings,
+    records,
+    results,
+    told,
+    tracks,
+)
 from mlx_velocity.series import ChangePoint, Found, Segment, Series
 
 ENV_NAME, SERIES = made.ENV_NAME, made.SERIES
@@ -142,6 +153,10 @@ class Detector:
                 segments.append(Segment(first, end - 1, level, level, level))
             return Found(tuple(own), tuple(segments))
 
+        # What another detector said is not told again.
+        self.monkeypatch.setattr(told, "stamp", lambda: repr(changes))
         self.monkeypatch.setattr(
-            changepoints, "find_many", lambda many, rule=None, memory=None: [find(series) for series in many]
+            changepoints,
+            "find_many",
+            lambda many, rule=None, memory=None, each=None: [find(series) for series in many],
         )

@@ -16,7 +16,8 @@ from numpy.typing import NDArray
 from scipy.signal import lfilter
 
 from mlx_velocity import changepoints, exact, levels, stepsearch
-from mlx_velocity.series import Found, Point, Series
+from mlx_velocity.points import Point, Points
+from mlx_velocity.series import Found, Series
 
 Numbers = NDArray[np.float64]
 
@@ -26,7 +27,7 @@ def draw(seed: int = 1) -> Generator:
 
 
 def series(values: Sequence[float] | Numbers, **fields: object) -> Series:
-    points = tuple(Point(f"{number:040x}", float(value)) for number, value in enumerate(values))
+    points = Points.of(Point(f"{number:040x}", float(value)) for number, value in enumerate(values))
     return replace(Series("m", "e", "b", (), "1", "seconds", points), **fields)  # type: ignore[arg-type]
 
 
@@ -131,14 +132,14 @@ def test_disturbed_points_say_nothing() -> None:
     values = np.exp(draw().normal(0, 0.01, 60))
     values[20:30] *= 1.5
     marked = series(values)
-    points = tuple(
+    points = Points.of(
         replace(point, disturbed="busy" if 20 <= number < 30 else "")
         for number, point in enumerate(marked.points)
     )
     found = changepoints.find(replace(marked, points=points))
     assert found.changes == ()
     assert found.segments[0].level == pytest.approx(1, abs=0.01)
-    slower = tuple(
+    slower = Points.of(
         replace(point, value=point.value * (1.1 if number >= 30 else 1))
         for number, point in enumerate(points)
     )
@@ -251,7 +252,7 @@ def test_a_control_takes_off_what_it_saw() -> None:
         plain = series(np.exp(logs))
         anchored = replace(
             plain,
-            points=tuple(
+            points=Points.of(
                 replace(point, control=math.exp(reading))
                 for point, reading in zip(plain.points, machine + random.normal(0, 0.003, 120), strict=True)
             ),
@@ -267,7 +268,7 @@ def test_a_control_that_sees_nothing_changes_nothing() -> None:
     """Where the control drifts by itself, the points stay as they are."""
     for seed in range(10):
         plain = series(np.exp(stepped(draw(seed).normal(0, 0.01, 120), 70, 0.04)))
-        points = tuple(
+        points = Points.of(
             replace(point, control=math.exp(reading))
             for point, reading in zip(plain.points, drift(120, seed + 50), strict=True)
         )
@@ -282,7 +283,7 @@ def test_points_of_more_launches_count_more() -> None:
     plain = series(np.exp(stepped(random.normal(0, errors), 50, 0.04)))
     weighed = replace(
         plain,
-        points=tuple(
+        points=Points.of(
             replace(point, error=float(error), launches=int(count))
             for point, error, count in zip(plain.points, errors, launches, strict=True)
         ),
@@ -297,7 +298,7 @@ def test_points_of_more_launches_count_more() -> None:
 def test_equal_errors_change_nothing() -> None:
     """The same error at every point says nothing new."""
     plain = series(np.exp(stepped(draw().normal(0, 0.01, 80), 40, 0.05)))
-    points = tuple(replace(point, error=0.004, launches=3) for point in plain.points)
+    points = Points.of(replace(point, error=0.004, launches=3) for point in plain.points)
     assert changepoints.find(replace(plain, points=points)) == changepoints.find(plain)
 
 
@@ -347,7 +348,7 @@ def test_nothing_that_is_said_is_infinite(
 ) -> None:
     """Whatever the points are, all numbers are finite, places lie in the series, and segments do not overlap."""
     one = series(values, counted=counted, borders=tuple(borders))
-    one = replace(one, points=tuple(replace(point, error=error, control=control) for point in one.points))
+    one = replace(one, points=Points.of(replace(point, error=error, control=control) for point in one.points))
     found = changepoints.find(one)
     json.dumps(asdict(found), allow_nan=False)
     for change in found.changes:

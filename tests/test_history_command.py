@@ -233,12 +233,12 @@ def test_every_field_is_in_the_schema() -> None:
     """The schema allows no field that the records lack, and asks for each that they have."""
     import dataclasses
 
-    from mlx_velocity import history_report, series
+    from mlx_velocity import history_report, points, series
 
     defs = schemas.load("history-output.schema.json")["$defs"]
     for record in (
         history_report.MachineHistory, history_report.CaseHistory, history_report.Shift, history_report.Border,
-        history_report.Unread, series.Point, series.Gap, series.Segment,
+        history_report.Unread, points.Point, points.Gap, series.Segment,
     ):  # fmt: skip
         names = {field.name for field in dataclasses.fields(record)}
         assert set(defs[record.__name__]["properties"]) == set(defs[record.__name__]["required"]) == names
@@ -386,7 +386,7 @@ def test_corrupt_files(stepped: Lab, said: Run) -> None:
     """A corrupt file is named and changes nothing else; where nothing is left the program fails."""
     for number, place in enumerate((2, 3)):
         stored = stepped.open(stepped.commits[place])
-        (stored.path if number else stored.readings_path).write_bytes(b"\x00[")
+        (stored.path if number else stored.readings_path).write_bytes(b"\x00[\n")
     done = said("history")
     assert done.code == 1
     assert done.out.count("not read") == 2
@@ -404,7 +404,7 @@ def test_without_descriptions(stepped: Lab, said: Run) -> None:
     done = said("history")
     assert done.code == 1
     assert "benchmarks.json" in done.out
-    assert "machine.json of box can't be read" in done.out
+    assert "not read box/machine.json" in done.out
 
 
 def test_a_newer_file_of_states(stepped: Lab, said: Run) -> None:

@@ -59,7 +59,6 @@ LAYERS = {
                 "breakdown",
                 "comparison",
                 "errors",
-                "history_report",
                 "markers",
                 "metrics",
                 "parameters",
@@ -67,11 +66,17 @@ LAYERS = {
                 "records",
                 "regions",
                 "run_report",
-                "series",
                 "units",
             }
         ),
         frozenset({"words"}),
+    ),
+    # The words of history: its points are columns of numbers.
+    "series": Layer(
+        frozenset({"history_report", "points", "series"}),
+        frozenset({"words", "series"}),
+        frozenset({"numpy"}),
+        never=OUTSIDE | {"print", "open", "input"},
     ),
     "maths": Layer(
         frozenset(
@@ -103,7 +108,7 @@ LAYERS = {
                 "windows",
             }
         ),
-        frozenset({"words", "maths"}),
+        frozenset({"words", "series", "maths"}),
         frozenset({"numpy", "scipy"}),
         never=OUTSIDE | {"print", "open", "input"},
     ),
@@ -191,13 +196,15 @@ LAYERS = {
                 "indexed_series",
                 "launch_columns",
                 "model_table",
+                "remembered",
                 "reporting",
                 "shares",
                 "snapshots",
                 "stored_series",
+                "told",
             }
         ),
-        frozenset({"words", "maths", "edges", "views"}),
+        frozenset({"words", "series", "maths", "edges", "views"}),
         # The index hands out columns of numbers.
         frozenset({"numpy"}),
         never=OUTSIDE | {"print", "open", "input"},
@@ -212,7 +219,7 @@ LAYERS = {
     ),
     "report": Layer(
         frozenset({"report.*"}),
-        frozenset({"words", "report"}),
+        frozenset({"words", "series", "report"}),
         frozenset({"rich"}),
         never=OUTSIDE | {"print", "open", "input"},
     ),
@@ -226,7 +233,9 @@ LAYERS = {
     ),
     "commands": Layer(
         frozenset({"commands.*", "site.*"}),
-        frozenset({"words", "maths", "edges", "comparing", "views", "monitor", "report", "commands"}),
+        frozenset(
+            {"words", "series", "maths", "edges", "comparing", "views", "monitor", "report", "commands"}
+        ),
         frozenset(
             {"asv", "asv_tachyon", "filelock", "jinja2", "markupsafe", "numba", "numpy", "orjson", "rich"}
         ),
@@ -238,7 +247,20 @@ LAYERS = {
     ),
     "top": Layer(
         frozenset({"cli", "cli_tools.*", "__main__"}),
-        frozenset({"words", "maths", "edges", "comparing", "views", "monitor", "report", "commands", "top"}),
+        frozenset(
+            {
+                "words",
+                "series",
+                "maths",
+                "edges",
+                "comparing",
+                "views",
+                "monitor",
+                "report",
+                "commands",
+                "top",
+            }
+        ),
         frozenset({"rich", "typer"}),
     ),
 }

@@ -42,7 +42,7 @@ def test_a_machine_without_a_description_is_named(track: tracks.Track) -> None:
     (track.results_dir / "other" / "machine.json").unlink()
     made.built(track)
     text = page(track, "machines.html")
-    assert "other/machine.json : it does not exist, so 10 files beside it are left out" in text
+    assert "other/machine.json : it does not exist, so asv and the site leave out 10 files beside it" in text
     assert "5 commits in" in text
 
 

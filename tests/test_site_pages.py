@@ -19,19 +19,16 @@ import test_profile
 from fixtures_history import QUIET, Lab
 
 from mlx_velocity import (
-    archive,
     cases,
     chronicle,
     commit_graph,
-    indexed_series,
     profiles,
     records,
-    stored_series,
+    told,
     tracks,
 )
 from mlx_velocity.breakdown import Task
-from mlx_velocity.series import Point
-from mlx_velocity.site import front, pages, publish, told, writer
+from mlx_velocity.site import front, pages, publish, writer
 from mlx_velocity.site.pages import case, changed, samples
 from mlx_velocity.site.record import SHORT, TrackRecord, case_page, commit_page
 from mlx_velocity.store.index import StoreIndex
@@ -378,46 +375,6 @@ def test_what_was_searched_is_not_searched_again(
     monkeypatch.setattr("mlx_velocity.windows.searched", lambda batch: pytest.fail("searched again"))
     with StoreIndex(track) as index:
         assert recorded(track, index).history == first
-
-
-@pytest.mark.parametrize("stored", ["made-up", "committed"])
-def test_the_index_tells_the_same_series_as_the_files(stored: str, tmp_path: Path) -> None:
-    """Series from the index are those that the files give, but for the last digit of an error."""
-    if stored == "made-up":
-        track = made.make_track(tmp_path)
-        made.fill(track)
-    else:
-        folder = made.ROOT / "results" / "releases"
-        if not made.has_results(folder):
-            pytest.skip("this checkout has no results of the release history")
-        settings = {"repo": "releases:mlx,mlx-lm", "dvcs": "releases", "results_dir": str(folder)}
-        track = made.make_track(tmp_path, **settings)
-    repo = tracks.open_repo(track)
-    graph = commit_graph.read(str(repo._path))
-    line = [commit.hash for commit in told.line_of(graph, repo.get_hash_from_name("main")).commits]
-    benchmarks = cases.load(track)
-    with StoreIndex(track) as index:
-        for name in archive.machines(track.results_dir):
-            entries = archive.walk(track.results_dir / name, line, benchmarks, archive.Survey())
-            expected = stored_series.of_machine(name, entries, line, benchmarks)
-            found = indexed_series.of_machine(index, name, line, benchmarks)
-            assert (found.packages, found.commits) == (expected.packages, expected.commits)
-            assert list(map(rounded, found.traced)) == list(map(rounded, expected.traced))
-
-
-def rounded(traced: stored_series.Traced) -> tuple[Any, ...]:
-    series = traced.series
-    points = [
-        (*vars_of(point), round(point.value, 12), round(point.error or -1, 9)) for point in series.points
-    ]
-    return (
-        traced.current, traced.border_reasons, series.machine, series.environment, series.benchmark, series.params,
-        series.version, series.unit, series.borders, series.gaps, series.counted, series.tokens, points,
-    )  # fmt: skip
-
-
-def vars_of(point: Point) -> tuple[Any, ...]:
-    return point.commit, point.launches, point.samples, point.control, point.disturbed
 
 
 def test_a_line_without_results_is_told(track: tracks.Track, tmp_path: Path) -> None:

@@ -258,7 +258,7 @@ def test_a_machine_without_a_description_is_named(track: tracks.Track) -> None:
         assert index.problems == [
             (
                 "machine-1/machine.json",
-                f"it does not exist, so {2 * STORE.commits} files beside it are left out",
+                f"it does not exist, so asv and the site leave out {2 * STORE.commits} files beside it",
             )
         ]
 

@@ -70,34 +70,32 @@ def find_many(
 def _blocks(series: Series) -> list[_Block]:
     usable = exact.usable(series)
     edges = [0, *sorted(set(series.borders)), len(series.points)]
-    parts = [[index for index in usable if start <= index < end] for start, end in pairwise(edges)]
-    parts = [part for part in parts if part]
+    parts = [part for part in np.split(usable, np.searchsorted(usable, edges[1:-1])) if len(part)]
     cuts = [_cut(len(part)) for part in parts]
     # In powers of two: a window that was searched need not be searched again with each further one.
     count = 1 << max(0, sum(len(cut) for cut in cuts) - 1).bit_length()
     blocks = []
     for part, cut in zip(parts, cuts, strict=True):
-        points = [series.points[index] for index in part]
-        logs = np.log([point.value for point in points])
-        readings = np.array([_log(point.control) for point in points])
+        logs, readings = np.log(series.points.value[part]), _logs(series.points.control[part])
         share = anchor.share(logs, readings)
         if share:
             logs = logs - share * anchor.cleaned(readings)
-        errors, launches = weights.errors(points)
+        errors = series.points.error[part]
+        launches = np.maximum(1, series.points.launches[part]).astype(float)
         views = []
         for start, end, first, last in cut:
             # Of the window alone: what is measured later changes nothing in it.
             weighed = weights.of(errors[start:end], launches[start:end], logs[start:end])
-            own = (part[first], part[last - 1] + 1)
-            newest = part[end - 1] == usable[-1]
+            own = (int(part[first]), int(part[last - 1]) + 1)
+            newest = bool(part[end - 1] == usable[-1])
             views.append(View(part[start:end], logs[start:end], weighed, own, newest, count))
         blocks.append(_Block(views, share))
     return blocks
 
 
-def _log(value: float | None) -> float:
+def _logs(values: Numbers) -> Numbers:
     """Not a number where there is none, or none above zero."""
-    return math.log(value) if value is not None and 0 < value < math.inf else math.nan
+    return np.log(np.where((values > 0) & (values < math.inf), values, math.nan))
 
 
 def _factor(log: float) -> float:
@@ -182,7 +180,7 @@ def _changes(view: View, rule: Rule) -> list[ChangePoint]:
             ChangePoint(
                 index=view.start(place),
                 # A point that was left out may be the first of the new level.
-                first=view.indexes[int(view.kept[low])] + 1,
+                first=int(view.indexes[view.kept[low]]) + 1,
                 last=view.start(high),
                 ratio=_factor(value),
                 low=_factor(value - reach),
@@ -193,7 +191,7 @@ def _changes(view: View, rule: Rule) -> list[ChangePoint]:
             )
         )
     if view.alone:
-        first = view.indexes[view.alone.first]
+        first = int(view.indexes[view.alone.first])
         value, reach = view.alone.log_ratio, _reach(view.alone.error, view.alone.freedom, rule)
         found.append(
             ChangePoint(
@@ -211,7 +209,9 @@ def _segment(series: Series, block: _Block, start: int, end: int, rule: Rule) ->
     others: list[Numbers] = []
     owner = block.views[0]
     for view in block.views:
-        indexes = np.array(view.indexes)
+        indexes = view.indexes
+        if indexes[-1] < start or indexes[0] >= end:
+            continue
         within = (indexes >= start) & (indexes < end)
         here = within & (indexes >= view.own[0]) & (indexes < view.own[1])
         others.append(view.logs[within])

@@ -90,7 +90,6 @@ def _case_history(
     used = {mark.id for mark in matched.values()}
     lost = [mark for mark in marks if mark.id not in used and mark.state != "fixed"]
     points = series.points
-    first_shown = bisect.bisect_left([line.place[point.commit] for point in points], line.since)
     history_of = CaseHistory(
         machine=series.machine,
         environment=series.environment,
@@ -104,16 +103,27 @@ def _case_history(
         counted=series.counted,
         now=level_at(series, found, len(points) - 1) if points else None,
         newest=line.commit(points[-1].commit) if points else None,
-        points=list(points),
+        points=points,
         borders=[
             Border(index, reason) for index, reason in zip(series.borders, traced.border_reasons, strict=True)
         ],
-        gaps=list(series.gaps),
+        gaps=series.gaps,
         segments=list(found.segments),
         shifts=shifts,
-        first_shown=first_shown,
     )
     return history_of, lost
+
+
+def since(case: CaseHistory, line: Line) -> CaseHistory:
+    """The case with what lies within what was asked for marked."""
+    return dataclasses.replace(
+        case,
+        first_shown=bisect.bisect_left(case.points, line.since, key=lambda point: line.place[point.commit]),
+        shifts=[
+            dataclasses.replace(shift, in_range=line.place[shift.commit.hash] >= line.since)
+            for shift in case.shifts
+        ],
+    )
 
 
 def level_at(series: Series, found: Found, index: int) -> float:
@@ -124,8 +134,9 @@ def level_at(series: Series, found: Found, index: int) -> float:
     for segment in found.segments:
         if segment.first <= index <= segment.last:
             if series.counted:
-                points = series.points[segment.first : segment.last + 1]
-                return statistics.median_low(point.value for point in points)
+                return float(
+                    statistics.median_low(series.points.value[segment.first : segment.last + 1].tolist())
+                )
             return segment.level
     return series.points[index].value
 
@@ -176,7 +187,6 @@ def _shift(
             packages.get(line.commits[good].hash, {}), packages.get(line.commits[bad].hash, {})
         ),
         recorded=mark is not None,
-        in_range=line.place[commit] >= line.since,
     )
     return _with_state(shift, series, found, change, line, mark)
 

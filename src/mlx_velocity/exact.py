@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-import math
 from itertools import pairwise
+
+import numpy as np
+from numpy.typing import NDArray
 
 from mlx_velocity.series import ChangePoint, Found, Segment, Series
 
@@ -17,31 +19,28 @@ def is_exact(series: Series) -> bool:
     """Whether the numbers are counted, and as steady as counted ones should be."""
     if not series.counted:
         return False
-    values = [series.points[index].value for index in usable(series)]
-    changes = sum(before != after for before, after in pairwise(values))
+    values = series.points.value[usable(series)]
+    changes = int(np.count_nonzero(np.diff(values)))
     return len(values) <= FEWEST or changes <= CHANGING * (len(values) - 1)
 
 
-def usable(series: Series) -> list[int]:
+def usable(series: Series) -> NDArray[np.intp]:
     """Indexes of the points that say something."""
-    return [
-        index
-        for index, point in enumerate(series.points)
-        if not point.disturbed and math.isfinite(point.value) and point.value > 0
-    ]
+    points = series.points
+    return np.flatnonzero(~points.disturbed & np.isfinite(points.value) & (points.value > 0))
 
 
 def found(series: Series) -> Found:
     """Each step that lasts; a number that comes once and goes again is none, the newest one is unconfirmed."""
     edges = [*sorted(set(series.borders)), len(series.points)]
-    places = usable(series)
+    places = usable(series).tolist()
     changes: list[ChangePoint] = []
     segments: list[Segment] = []
     for start, end in pairwise([0, *edges]):
         part = [index for index in places if start <= index < end]
         if not part:
             continue
-        values = [series.points[index].value for index in part]
+        values = series.points.value[part].tolist()
         begins, level = 0, values[0]
         for number in _steps(values):
             value = values[number]

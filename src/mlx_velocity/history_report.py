@@ -9,8 +9,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Literal
 
+from mlx_velocity.points import Gaps, Points
 from mlx_velocity.run_report import Commit
-from mlx_velocity.series import Gap, Point, Segment
+from mlx_velocity.series import Segment
 
 FORMAT = 1
 """Version of the JSON that `history --json` writes. 1: first version."""
@@ -105,9 +106,9 @@ class CaseHistory:
     """The level at the newest points, in the case's base unit."""
     newest: Commit | None
     """Of the newest point."""
-    points: list[Point]
+    points: Points
     borders: list[Border]
-    gaps: list[Gap]
+    gaps: Gaps
     segments: list[Segment]
     shifts: list[Shift]
     """Oldest first."""

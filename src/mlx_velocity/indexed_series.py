@@ -1,21 +1,21 @@
-"""From the index of a track's results to its series: what stored_series.py makes of the files, without reading them."""
+"""From the index of a track's results to its series: one per case, in the order of the commit graph."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from mlx_velocity import changes, launch_columns, metrics, parameters, stored_series
-from mlx_velocity.series import Gap, Point, Series
+from mlx_velocity import changes, launch_columns, metrics, parameters, points, readings, stored_series
+from mlx_velocity.points import NOT_MEASURED, Gaps, Points
+from mlx_velocity.series import Series
 from mlx_velocity.store.index import Stored, StoreIndex
 from mlx_velocity.stored_series import (
     DISTURBED,
-    NOT_MEASURED,
     Benchmarks,
     MachineSeries,
     Surroundings,
@@ -25,7 +25,11 @@ from mlx_velocity.stored_series import (
 Array = NDArray[Any]
 Case = tuple[str, str, str]
 """Benchmark, version, parameters as JSON."""
-COLUMNS = ("case", "place", "value", "error", "launches", "samples", "control", "disturbed", "around")
+COLUMNS = {
+    "case": np.int32, "place": np.int32, "value": np.float64, "error": np.float64, "launches": np.int32,
+    "samples": np.int32, "control": np.float64, "why": np.int8, "around": np.int32,
+}  # fmt: skip
+"""Of points: there are millions of them."""
 
 
 @dataclass
@@ -38,12 +42,26 @@ class _Environment:
     broken: dict[int, str] = field(default_factory=dict)
     """Place → why nothing at all could be measured there."""
 
+    def add(self, rows: Iterable[Array]) -> None:
+        """Points of one commit, a row of numbers for each of COLUMNS."""
+        self.parts.append([row.astype(kind) for row, kind in zip(rows, COLUMNS.values(), strict=True)])
+
+    def columns(self) -> dict[str, Array]:
+        """All points so far, which are let go of."""
+        found = {
+            name: np.concatenate([part.pop() for part in self.parts]) if self.parts else np.zeros(0, kind)
+            for name, kind in reversed(COLUMNS.items())
+        }
+        self.parts.clear()
+        return found
+
 
 def of_machine(index: StoreIndex, folder: str, line: Sequence[str], benchmarks: Benchmarks) -> MachineSeries:
-    """The series of a machine in the order that stored_series.of_machine gives them; `line` as there.
+    """The series of a machine, those of the suite's present benchmarks first.
 
-    What is stored of commits that are not on the line is left out. A benchmark that is gone has the unit that
-    asv's naming says.
+    `line` are the full hashes of the commits in the order of the graph, oldest first; what is stored of others is left
+    out. With no `benchmarks` at hand, the version measured last is the present one. A benchmark that is gone has the
+    unit that asv's naming says.
     """
     made = MachineSeries(folder)
     place = {commit: number for number, commit in enumerate(line)}
@@ -51,12 +69,21 @@ def of_machine(index: StoreIndex, folder: str, line: Sequence[str], benchmarks: 
     full = index.full_commits()
     results_of = {item.stem: item for item in index.results() if item.machine == folder}
     readings_of = {item.stem: item for item in index.readings() if item.machine == folder}
-    for stem in sorted({*results_of, *readings_of}):
-        result, reading = results_of.get(stem), readings_of.get(stem)
-        commit = full.get(stem) or (_full(reading.commit, line) if reading else "")
+    # A result whose readings can't be read would pass for one that stock asv measured.
+    broken = {
+        path.removesuffix(readings.SUFFIX) for path, _ in index.problems if path.endswith(readings.SUFFIX)
+    }
+    commits = {}
+    for stem in {*results_of, *readings_of} - broken:
+        commit = full.get(stem) or _full(readings_of[stem].commit, line)
         if commit in place:
-            made.commits.add(commit)
-            found.add(commit, place[commit], result, reading)
+            commits[stem] = commit
+        else:
+            made.others.add(commit or readings_of[stem].commit)
+    # In the order of the graph: the points of each case are then in it too.
+    for stem, commit in sorted(commits.items(), key=lambda pair: (place[pair[1]], pair[0])):
+        made.commits.add(commit)
+        found.add(commit, place[commit], results_of.get(stem), readings_of.get(stem))
     made.traced = list(found.traced(line))
     return made
 
@@ -110,7 +137,8 @@ class _Found:
             ((_, columns),) = self.index.columns([reading])
             ours = self._measured(kept, place, fields, reading, columns)
             ours = np.concatenate([ours, self._failed(kept, place, reading)])
-        if result:
+        # What a broken line measured would pass for measured by stock asv, as one launch.
+        if result and not (reading and reading.head["bad_lines"]):
             ((_, columns),) = self.index.columns([result])
             self._by_asv(kept, place, fields, columns, ours)
 
@@ -140,7 +168,7 @@ class _Found:
             found.case, np.full(len(found.case), place), found.value, found.error, found.launches, found.samples,
             found.control, found.disturbed, around,
         ]  # fmt: skip
-        kept.parts.append([row[positive] for row in rows])
+        kept.add(row[positive] for row in rows)
         return self.pairs[found.case]
 
     def _failed(self, kept: _Environment, place: int, reading: Stored) -> Array:
@@ -167,19 +195,13 @@ class _Found:
         free = self._surroundings(fields, "measured by stock asv")
         plain = self._surroundings(fields, None)
         missing = np.full(len(case), np.nan)
-        kept.parts.append(
+        size = len(case)
+        kept.add(
             [
-                case,
-                np.full(len(case), place),
-                value,
-                missing,
-                np.ones(len(case), np.int64),
-                np.maximum(samples, 1),
-                missing,
-                np.zeros(len(case), bool),
-                np.where(self.counted[case], plain, free),
+                case, np.full(size, place), value, missing, np.ones(size), np.maximum(samples, 1), missing,
+                np.zeros(size), np.where(self.counted[case], plain, free),
             ]
-        )
+        )  # fmt: skip
 
     def _surroundings(self, fields: dict[str, str], pinned: str | None) -> int:
         around = stored_series.surroundings(
@@ -189,7 +211,6 @@ class _Found:
 
     def traced(self, line: Sequence[str]) -> Iterator[Traced]:
         """Every series, the present ones first."""
-        unmeasured = [Gap(commit, NOT_MEASURED) for commit in line]
         made = [
             (environment, case, rows, {**kept.broken, **kept.failed.get(case, {})})
             for environment, kept in self.environments.items()
@@ -205,17 +226,11 @@ class _Found:
         )  # fmt: skip
         known = list(self.around)
         for environment, case, rows, reasons in made:
-            yield self._traced(environment, case, rows, reasons, line, unmeasured, known, case in present)
+            yield self._traced(environment, case, rows, reasons, line, known, case in present)
 
     def _by_case(self, kept: _Environment) -> Iterator[tuple[Case, dict[str, Array]]]:
         """The points of each case by their place, of those as well that have failed at every commit."""
-        columns = {
-            name: np.concatenate([part[number] for part in kept.parts])
-            if kept.parts
-            else np.zeros(0, np.int64)
-            for number, name in enumerate(COLUMNS)
-        }
-        kept.parts.clear()
+        columns = kept.columns()
         # asv's files may lack a version: it is then the present one, and the same case.
         numbers = {
             case: number
@@ -226,11 +241,13 @@ class _Found:
             [numbers[case] if (case := self._versioned(held)) else -1 for held in self.cases], np.int64
         )
         columns["case"] = as_one[columns["case"]] if len(columns["case"]) else columns["case"]
-        order = np.lexsort((columns["place"], columns["case"]))
-        columns = {name: column[order] for name, column in columns.items()}
+        order = np.argsort(columns["case"], kind="stable")
+        for name in columns:
+            columns[name] = columns[name][order]
         unique, first = np.unique(columns["case"], return_index=True)
         seen = set()
-        for number, start, end in zip(unique.tolist(), first, [*first[1:], len(order)], strict=True):
+        ends = np.append(first[1:], len(order))[: len(first)]
+        for number, start, end in zip(unique.tolist(), first, ends, strict=True):
             case = self._versioned(self.cases[number])
             assert case is not None
             seen.add(case)
@@ -259,27 +276,13 @@ class _Found:
 
     def _traced(
         self, environment: str, case: Case, rows: dict[str, Array], reasons: dict[int, str], line: Sequence[str],
-        unmeasured: list[Gap], known: list[Surroundings], current: bool,
+        known: list[Surroundings], current: bool,
     ) -> Traced:  # fmt: skip
         name, version, text = case
         params = tuple(map(str, json.loads(text)))
         unit = _unit(name, self.benchmarks)
-        places = rows["place"].tolist()
-        columns = [rows[column].tolist() for column in ("value", "launches", "samples")]
-        error, control = (_or_none(rows[column]) for column in ("error", "control"))
-        disturbed = [DISTURBED if late else "" for late in rows["disturbed"].tolist()]
-        points = tuple(
-            map(
-                Point,
-                map(line.__getitem__, places),
-                columns[0],
-                error,
-                columns[1],
-                columns[2],
-                control,
-                disturbed,
-            )
-        )
+        columns = {name: rows[name] for name in points.COLUMNS}
+        held = Points(line, reasons=("", DISTURBED), **columns)
         borders, why = [], []
         around = rows["around"]
         for place in np.flatnonzero(np.diff(around)) + 1 if len(around) else []:
@@ -287,18 +290,13 @@ class _Found:
             if reason:
                 borders.append(int(place))
                 why.append(reason)
-        span = range(places[0], places[-1] + 1) if places else range(0)
-        missing = sorted({*span, *reasons}.difference(places))
-        gaps = tuple(
-            Gap(line[number], reasons[number]) if number in reasons else unmeasured[number]
-            for number in missing
-        )
+        gaps = _gaps(line, rows["place"], reasons)
         benchmark = self.benchmarks.get(name)
         tokens = changes.tokens_at(params, unit, benchmark) if benchmark else None
         counted = stored_series.noise_of(name, unit, self.benchmarks) == "counted"
         return Traced(
             Series(
-                self.made.machine, environment, name, params, version, unit, points, tuple(borders), gaps, counted, tokens,
+                self.made.machine, environment, name, params, version, unit, held, tuple(borders), gaps, counted, tokens,
             ),
             current,
             tuple(why),
@@ -311,12 +309,15 @@ def _unit(name: str, benchmarks: Benchmarks) -> str:
     return metrics.SECONDS.unit if name.rpartition(".")[2].startswith("time_") else metrics.BYTES.unit
 
 
-def _or_none(column: Array) -> list[float | None]:
-    """What is no number is nothing."""
-    missing = np.isnan(column)
-    if missing.all():
-        return [None] * len(column)
-    found: list[float | None] = column.tolist()
-    for place in np.flatnonzero(missing).tolist():
-        found[place] = None
-    return found
+def _gaps(line: Sequence[str], places: Array, reasons: dict[int, str]) -> Gaps:
+    """What lacks a number between the first and the last point, and beyond them what was tried."""
+    start = int(places[0]) if len(places) else 0
+    lacks = np.ones(int(places[-1]) - start + 1 if len(places) else 0, bool)
+    lacks[places - start] = False
+    tried = sorted(set(reasons).difference(places.tolist())) if reasons else []
+    missing = np.union1d(np.flatnonzero(lacks) + start, np.array(tried, np.int64)).astype(np.int32)
+    texts = dict.fromkeys([NOT_MEASURED, *(reasons[number] for number in tried)])
+    words = {reason: number for number, reason in enumerate(texts)}
+    why = np.zeros(len(missing), np.int32)
+    why[np.searchsorted(missing, tried)] = [words[reasons[number]] for number in tried]
+    return Gaps(line, missing, why, tuple(words))

@@ -4,32 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-
-@dataclass(frozen=True, slots=True)
-class Point:
-    """What was measured of a case at one commit."""
-
-    commit: str
-    """Full hash."""
-    value: float
-    """Median of launch medians, in the case's base unit; above zero."""
-    error: float | None = None
-    """Standard error of log(value) from launches; None with fewer than two."""
-    launches: int = 1
-    samples: int = 1
-    control: float | None = None
-    """What a fixed probe took in the same launches, in seconds; None where none was stored."""
-    disturbed: str = ""
-    """Why its time says nothing about the commit; empty where the machine was fit."""
-
-
-@dataclass(frozen=True, slots=True)
-class Gap:
-    """A commit between points that has no number."""
-
-    commit: str
-    reason: str
-    """`failed: exit -9`, `skipped: …`, or `not measured`."""
+from mlx_velocity.points import Gaps, Points, no_gaps
 
 
 @dataclass(frozen=True)
@@ -44,11 +19,11 @@ class Series:
     version: str
     """Of the workload."""
     unit: str
-    points: tuple[Point, ...]
+    points: Points
     borders: tuple[int, ...] = ()
     """Indexes of points before which something else than the commit changed: machine, OS, affinity, Python. A
     border is never a change point."""
-    gaps: tuple[Gap, ...] = ()
+    gaps: Gaps = field(default_factory=no_gaps)
     counted: bool = False
     """Whether the numbers are exact (bytes), so that any step counts."""
     tokens: int | None = None

@@ -2,24 +2,13 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Sequence
-
 import numpy as np
 from numpy.typing import NDArray
-
-from mlx_velocity.series import Point
 
 Numbers = NDArray[np.float64]
 
 UNEQUAL = 1.3
 """Largest over smallest standard error of points from which they are weighed."""
-
-
-def errors(points: Sequence[Point]) -> tuple[Numbers, Numbers]:
-    """The standard error of each point (not a number where it is unknown), and of how many launches it is."""
-    found = [point.error if point.error is not None else math.nan for point in points]
-    return np.array(found), np.array([max(1, point.launches) for point in points], dtype=float)
 
 
 def of(errors: Numbers, launches: Numbers, logs: Numbers) -> Numbers | None:

@@ -43,8 +43,8 @@ Memory = dict[str, Known]
 class View:
     """A window of a series: its points, the steps found in it, and which of them are its own to report."""
 
-    indexes: list[int]
-    """Where its points stand in the series."""
+    indexes: NDArray[np.intp]
+    """Where its points stand in the series, rising."""
     logs: Numbers
     weights: Numbers | None
     own: tuple[int, int]
@@ -94,7 +94,7 @@ class View:
 
     def start(self, place: int) -> int:
         """The index in the series of the first kept point behind a place."""
-        return self.indexes[int(self.kept[place + 1])]
+        return int(self.indexes[self.kept[place + 1]])
 
     def owns(self, index: int) -> bool:
         """Whether a change at that index is this window's to report."""

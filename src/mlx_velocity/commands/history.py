@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import difflib
-from collections.abc import Sequence
+import functools
+import tempfile
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,19 +20,17 @@ from mlx_velocity import (
     cases,
     chronicle,
     history,
-    machine,
     readings,
     regressions,
     results,
-    stored_series,
+    told,
     tracks,
 )
-from mlx_velocity.commands import summaries
 from mlx_velocity.errors import InputError, MeasurementError
 from mlx_velocity.history_report import CaseHistory, HistoryReport, MachineHistory, Shift, Unread
 from mlx_velocity.report import history as written
 from mlx_velocity.report import history_markdown, sparkline
-from mlx_velocity.store.files import no_garbage
+from mlx_velocity.store.index import StoreIndex
 
 PIPE_ROWS = 24
 """Cases of a machine where there is no screen to fit."""
@@ -66,21 +67,23 @@ def tell(track: tracks.Track, options: HistoryOptions) -> HistoryReport:
     commits = history.line(repo_path, branch)
     since = history.place_since(repo_path, commits, options.since) if options.since else 0
     line = chronicle.Line(commits, since)
-    machines = [
-        _machine(track, track.results_dir / name, line, benchmarks, marks, repo_path) for name in names
-    ]
+    with _index(track) as index:
+        telling = told.Telling(
+            track.name, index, line, benchmarks, marks, functools.partial(history.resolved, repo_path)
+        )
+        machines = [told.machine(telling, name) for name in names]
     if unread:
         machines[0] = dataclasses.replace(machines[0], unread=[*unread, *machines[0].unread])
     if not any(item.commits for item in machines):
         raise _nothing(track, branch, machines)
-    told = HistoryReport(track.name, branch, options.case or "", options.since or "", machines)
+    report = HistoryReport(track.name, branch, options.case or "", options.since or "", machines)
     if options.case is not None:
-        told = _narrowed(told, lambda case: bool(wanted.search(case.label)))
-        if not any(item.cases for item in told.machines):
+        report = _narrowed(report, lambda case: bool(wanted.search(case.label)))
+        if not any(item.cases for item in report.machines):
             raise _no_case(options.case, machines)
     if options.only_regressions:
-        told = _regressions_alone(told)
-    return told
+        report = _regressions_alone(report)
+    return report
 
 
 def show(
@@ -131,43 +134,16 @@ def _benchmarks(track: tracks.Track, unread: list[Unread]) -> dict[str, dict[str
         return {}
 
 
-def _machine(
-    track: tracks.Track,
-    folder: Path,
-    line: chronicle.Line,
-    benchmarks: dict[str, dict[str, Any]],
-    marks: dict[str, regressions.Mark],
-    repo_path: str,
-) -> MachineHistory:
-    survey = archive.Survey()
-    order = [commit.hash for commit in line.commits]
-    own = {key: mark for key, mark in marks.items() if mark.machine == folder.name}
-    with no_garbage(), summaries.keeping(track, folder.name) as kept:
-        found = summaries.of_machine(kept, folder, order, benchmarks, survey)
-        made = stored_series.of_machine(folder.name, found, order, benchmarks)
-        detector = summaries.Detector(kept)
-        told, lost = chronicle.cases(track.name, made, line, own, find=detector)
-        detector.keep()
-    measured = sorted(line.place[commit] for commit in made.commits)
-    elsewhere = len(history.resolved(repo_path, survey.unknown))
-    unread = [Unread(file, reason) for file, reason in survey.unread]
-    try:
-        description = {key: str(value) for key, value in (machine.load(folder) or {}).items()}
-    except InputError as error:
-        description = {}
-        unread.append(Unread(f"{folder.name}/machine.json", error.message))
-    return MachineHistory(
-        name=folder.name,
-        description=description,
-        cases=told,
-        commits=len(measured),
-        first=line.commit(order[measured[0]]) if measured else None,
-        last=line.commit(order[measured[-1]]) if measured else None,
-        unknown=len(survey.unknown) - elsewhere,
-        elsewhere=elsewhere,
-        unread=unread,
-        lost=[mark.id for mark in lost],
-    )
+@contextlib.contextmanager
+def _index(track: tracks.Track) -> Iterator[StoreIndex]:
+    """The index of what is stored; one for this time alone where nothing can be kept."""
+    with contextlib.ExitStack() as stack:
+        try:
+            index = StoreIndex(track, undescribed=True)
+        except InputError:
+            folder = stack.enter_context(tempfile.TemporaryDirectory())
+            index = StoreIndex(dataclasses.replace(track, root=Path(folder)), undescribed=True)
+        yield stack.enter_context(index)
 
 
 def _nothing(

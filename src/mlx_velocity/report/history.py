@@ -16,6 +16,7 @@ from rich.text import Text
 
 from mlx_velocity import history_report, units
 from mlx_velocity.history_report import CaseHistory, HistoryReport, MachineHistory, Shift
+from mlx_velocity.points import Gaps, Points
 from mlx_velocity.report import history_words as words
 from mlx_velocity.report import sparkline, text
 
@@ -37,17 +38,20 @@ def document(told: HistoryReport) -> str:
     """The JSON of `history --json`, described by schemas/history-output.schema.json; ASCII."""
     data = {
         "format": history_report.FORMAT,
-        **dataclasses.asdict(told),
+        **_plain(told),
         "exit_code": told.exit_code,
     }
-    return json.dumps(_finite(data), indent=1, allow_nan=False) + "\n"
+    return json.dumps(data, indent=1, allow_nan=False) + "\n"
 
 
-def _finite(data: Any) -> Any:
+def _plain(data: Any) -> Any:
+    """What JSON can hold: records as objects, and null for what is no finite number."""
+    if isinstance(data, (list, tuple, Points, Gaps)):
+        return [_plain(value) for value in data]
+    if dataclasses.is_dataclass(data):
+        return {item.name: _plain(getattr(data, item.name)) for item in dataclasses.fields(data)}
     if isinstance(data, dict):
-        return {key: _finite(value) for key, value in data.items()}
-    if isinstance(data, (list, tuple)):
-        return [_finite(value) for value in data]
+        return {key: _plain(value) for key, value in data.items()}
     return None if isinstance(data, float) and not math.isfinite(data) else data
 
 
@@ -186,7 +190,7 @@ def _full(
     old = "" if case.current else ", [yellow]which the suite does not have any more[/]"
     yield f"[bold]{_safe(case.label)}[/], version {_safe(case.version)}{old}, in {_safe(case.environment)}"
     if case.now is not None:
-        launches = sorted(point.launches for point in case.points)
+        launches = sorted(case.points.launches.tolist())
         yield f"  now {'; '.join(_now(case).splitlines())}; {units.count(len(case.points), 'point')} of " + (
             f"{launches[0]} launch each"
             if launches[-1] == 1
@@ -194,7 +198,7 @@ def _full(
             if launches[0] < launches[-1]
             else f"{launches[0]} launches each"
         )
-        shown = [point.value for point in case.points[case.first_shown :]]
+        shown = case.points.value[case.first_shown :].tolist()
         drawn = sparkline.line(case, WIDEST, signs)
         if len(shown) > 1:
             ends = f"  {units.quantity(min(shown), case.unit)} … {units.quantity(max(shown), case.unit)}"

@@ -8,9 +8,9 @@ from collections.abc import Iterator, Sequence
 
 from mlx_velocity import units
 from mlx_velocity.history_report import CaseHistory, HistoryReport, MachineHistory, Shift
+from mlx_velocity.points import Gap
 from mlx_velocity.report import text
 from mlx_velocity.run_report import Commit
-from mlx_velocity.series import Gap
 
 LISTED = 5
 """Commits, gaps and files that are named; the others are counted."""
@@ -84,9 +84,9 @@ def gaps(found: Sequence[Gap]) -> Iterator[str]:
 def disturbed(case: CaseHistory) -> Iterator[str]:
     """Which points say nothing about their commit, and why."""
     by_reason: dict[str, list[str]] = {}
-    for point in case.points:
-        if point.disturbed:
-            by_reason.setdefault(point.disturbed, []).append(point.commit[:8])
+    for index in case.points.disturbed.nonzero()[0].tolist():
+        point = case.points[index]
+        by_reason.setdefault(point.disturbed, []).append(point.commit[:8])
     for reason, commits in by_reason.items():
         more = f" and {len(commits) - LISTED:,} more" if len(commits) > LISTED else ""
         yield f"{units.count(len(commits), 'point')} disturbed, {reason}: {', '.join(commits[:LISTED])}{more}"

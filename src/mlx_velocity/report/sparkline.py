@@ -44,9 +44,8 @@ def line(case: CaseHistory, width: int, signs: str = BLOCKS) -> Text:
     """
     points = range(case.first_shown, len(case.points))
     drawn = Text()
-    values = [case.points[index].value for index in points]
-    groups = [[points[number] for number in group] for group in _grouped(len(values), width)]
-    middles = [statistics.median(case.points[index].value for index in group) for group in groups]
+    groups = [points[group.start : group.stop] for group in _grouped(len(points), width)]
+    middles = [statistics.median(case.points.value[group.start : group.stop].tolist()) for group in groups]
     for group, level in zip(groups, levels(middles, len(signs)), strict=True):
         drawn.append(signs[level], _style(case, group[-1]))
     return drawn

@@ -18,9 +18,9 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
-from mlx_velocity import cases, commit_graph, tracks, units
+from mlx_velocity import cases, commit_graph, told, tracks, units
 from mlx_velocity.errors import InputError, MeasurementError, VelocityError
-from mlx_velocity.site import asv_tree, front, pages, tachyon, told
+from mlx_velocity.site import asv_tree, front, pages, tachyon
 from mlx_velocity.site.record import TrackRecord
 from mlx_velocity.store.index import StoreIndex
 from mlx_velocity.store.reading import processes

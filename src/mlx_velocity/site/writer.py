@@ -14,11 +14,11 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-import mlx_velocity
 from mlx_velocity import units
 from mlx_velocity.site import linked, plain
 from mlx_velocity.site.record import TrackRecord, case_page, commit_page, graph_view, machine_page
 from mlx_velocity.store.reading import usable_cores
+from mlx_velocity.store.stamp import stamp
 
 POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; font-src 'self'; "
@@ -146,16 +146,6 @@ def data(held: Any) -> Markup:
     """JSON for a `<script type="application/json">`: no text in it can end that, and none turns the text around it."""
     text = _TURNING.sub(r"\1\\ufffd", json.dumps(held, separators=(",", ":"), allow_nan=False))
     return Markup(text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026"))
-
-
-@cache
-def stamp() -> str:
-    """What tells this version of the pages from another: pages that another one made are made again."""
-    digest = hashlib.sha256()
-    root = Path(mlx_velocity.__file__).parent
-    for path in sorted([*root.rglob("*.py"), *root.rglob("*.html"), *root.rglob("*.atom")]):
-        digest.update(path.read_bytes())
-    return digest.hexdigest()
 
 
 def render(template: str, given: dict[str, Any]) -> str:

@@ -13,12 +13,14 @@ from asv.results import get_filename
 from mlx_velocity import readings
 from mlx_velocity.errors import InputError
 from mlx_velocity.records import Case
+from mlx_velocity.store.files import fingerprint
 from mlx_velocity.store.index import FOLDER
-from mlx_velocity.store.kept import MISSING, mark_of
 from mlx_velocity.tracks import Track
 
 FORMAT = 1
 """Of the notes. Another format is no error: the commits are looked at again."""
+MISSING = "-"
+"""Stands for a file that is not there in what mark_of says."""
 KEPT = 4
 """Suites that notes are kept of: profiles and choices of cases that are asked for in turn."""
 
@@ -72,3 +74,14 @@ def read(path: Path) -> dict[str, dict[str, str]]:
         return {str(name): dict(known) for name, known in held["suites"].items()}
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
         return {}
+
+
+def mark_of(*paths: Path) -> str:
+    """What changes when any of the files is written, replaced, made or removed."""
+    marks = []
+    for path in paths:
+        try:
+            marks.append(fingerprint(path.stat()))
+        except OSError:
+            marks.append(MISSING)
+    return " ".join(marks)

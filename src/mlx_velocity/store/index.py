@@ -82,9 +82,16 @@ class Stored:
 class StoreIndex:
     """The index of one track, as of when it was opened. Use it as a context."""
 
-    def __init__(self, track: Track, pool: Executor | None = None, progress: Progress | None = None) -> None:
+    def __init__(
+        self,
+        track: Track,
+        pool: Executor | None = None,
+        progress: Progress | None = None,
+        undescribed: bool = False,
+    ) -> None:
         """Open the index and read what changed: many files in `pool`, or in processes that are started for them.
-        `progress` hears how many of how many files were read.
+        `progress` hears how many of how many files were read. asv leaves out machines without a description that can be
+        read; `undescribed` takes them too.
 
         Raises InputError where the disk refuses, or where another process holds the index for a minute.
         """
@@ -101,14 +108,14 @@ class StoreIndex:
         try:
             self._path.parent.mkdir(parents=True, exist_ok=True)
             try:
-                self._start(pool, progress)
+                self._start(pool, progress, undescribed)
             except (sqlite3.Error, ValueError, KeyError, TypeError, AttributeError) as error:
                 if getattr(error, "sqlite_errorcode", 0) & 0xFF in OUTSIDE:
                     raise
                 # Damaged: what it held can be read again.
                 for suffix in ("", "-wal", "-shm", "-journal"):
                     self._path.with_name(self._path.name + suffix).unlink(missing_ok=True)
-                self._start(pool, progress)
+                self._start(pool, progress, undescribed)
         except (sqlite3.Error, OSError) as error:
             raise cannot_write(self._path, error) from error
 
@@ -193,9 +200,13 @@ class StoreIndex:
         except sqlite3.Error as error:
             raise cannot_write(self._path, error) from error
 
+    def beside(self, machine: str) -> Path:
+        """A file for columns that are derived from what a machine has stored."""
+        return self._path.with_name(f"{self._path.stem}-{machine}.columns")
+
     # Reading what changed
 
-    def _start(self, pool: Executor | None, progress: Progress | None) -> None:
+    def _start(self, pool: Executor | None, progress: Progress | None, undescribed: bool) -> None:
         self._base = sqlite3.connect(self._path, timeout=PATIENCE_S)
         try:
             self._base.execute("PRAGMA journal_mode=WAL")
@@ -203,7 +214,7 @@ class StoreIndex:
             (version,) = self._base.execute("PRAGMA user_version").fetchone()
             if version != FORMAT:
                 self._clear()
-            self._refresh(pool, progress)
+            self._refresh(pool, progress, undescribed)
         except BaseException:
             self._base.close()
             raise
@@ -218,7 +229,7 @@ class StoreIndex:
                 self._base.execute(statement)
             self._base.execute(f"PRAGMA user_version = {FORMAT}")
 
-    def _refresh(self, pool: Executor | None, progress: Progress | None) -> None:
+    def _refresh(self, pool: Executor | None, progress: Progress | None, undescribed: bool) -> None:
         found = walk.of(self.root)
         there, self.machines, self.problems = found.files, found.machines, found.problems
         known = dict(self._base.execute("SELECT path, fingerprint FROM files"))
@@ -246,14 +257,16 @@ class StoreIndex:
         query = f"SELECT id, {', '.join(ROW)}, checksum FROM files ORDER BY path"
         for number, *row, checksum in self._base.execute(query):
             path, mark, _, problem, commit, environment, head = row
-            if path not in there or path.partition("/")[0] not in self.machines:
+            if path not in there:
                 continue
             if _checksum(*row) != checksum:
                 raise ValueError("a damaged row")
             seen += 1
+            if not undescribed and path.partition("/")[0] not in self.machines:
+                continue
             item = Stored(number, path, commit, environment, json.loads(head), mark)
-            name = self.machines[item.machine]["machine"]
-            if not problem and path.endswith(".json") and item.head["params"].get("machine") != name:
+            name = self.machines.get(item.machine, {}).get("machine")
+            if name and not problem and path.endswith(".json") and item.head["params"].get("machine") != name:
                 problem = f"it was not measured on {name}, as {walk.MACHINE_FILE} beside it says"
             if problem:
                 self.problems.append((path, problem))

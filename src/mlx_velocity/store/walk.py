@@ -21,7 +21,7 @@ class Walked:
     """What lies in a folder of results."""
 
     files: dict[str, str] = field(default_factory=dict)
-    """Path below the folder → fingerprint of every result and readings file of machines that can be read."""
+    """Path below the folder → fingerprint of every result and readings file."""
     machines: dict[str, dict[str, Any]] = field(default_factory=dict)
     """Folder → asv's description."""
     problems: list[tuple[str, str]] = field(default_factory=list)
@@ -29,7 +29,7 @@ class Walked:
 
 
 def of(root: Path) -> Walked:
-    """The files below a folder of results; those of a machine without a description are left out."""
+    """The files below a folder of results, also those of machines without a description."""
     found = Walked()
     for folder in sorted(root.iterdir()) if root.is_dir() else []:
         if not folder.is_dir():
@@ -44,7 +44,6 @@ def of(root: Path) -> Walked:
         problem = _describe(found, folder, len(named))
         if problem:
             found.problems.append((f"{folder.name}/{MACHINE_FILE}", problem))
-            continue
         for entry in sorted(named, key=lambda entry: entry.name):
             try:
                 entry.name.encode()
@@ -59,7 +58,9 @@ def _describe(found: Walked, folder: Path, results: int) -> str:
     """Read a machine's description; why that is not possible, where it has results all the same."""
     path = folder / MACHINE_FILE
     if not path.exists():
-        return f"it does not exist, so {results} files beside it are left out" if results else ""
+        return (
+            f"it does not exist, so asv and the site leave out {results} files beside it" if results else ""
+        )
     try:
         described = util.load_json(str(path), api_version=Machine.api_version)
         if not isinstance(described["machine"], str):

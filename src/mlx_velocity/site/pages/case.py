@@ -5,20 +5,20 @@ from __future__ import annotations
 import base64
 import dataclasses
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from itertools import chain
 from typing import Any
 
 import numpy as np
 
 from mlx_velocity import units
 from mlx_velocity.history_report import CaseHistory, HistoryReport
+from mlx_velocity.points import Numbers, Point, Whole
 from mlx_velocity.report import history_words as words
-from mlx_velocity.series import Point
 from mlx_velocity.site import grown, plain, rooflines
 from mlx_velocity.site.pages import samples, shifts
 from mlx_velocity.site.record import SHORT, TrackRecord, case_page
 from mlx_velocity.site.writer import Writer
-from mlx_velocity.stored_series import NOT_MEASURED
 
 CHUNK = 500
 """Commits whose subjects are in one file: a page loads the files of those that a reader points at."""
@@ -113,7 +113,7 @@ def _series(record: TrackRecord, case: CaseHistory, found: Sequence[CaseHistory]
         "newest": dataclasses.asdict(case.newest) if case.newest else None,
         "remarks": [
             *(words.border(case, number) for number in range(len(case.borders))),
-            *words.gaps([gap for gap in case.gaps if gap.reason != NOT_MEASURED]),
+            *words.gaps(case.gaps.tried),
             *words.disturbed(case),
         ],
         "rows": [_row(record, case, point) for point in reversed(case.points[-LISTED:])],
@@ -159,7 +159,9 @@ def _data(
 ) -> dict[str, Any]:
     """All series of a case as chart.js reads them. Commits are counted along the branch (`place`)."""
     line = record.line
-    places = sorted({line.place[item.commit] for case in found for item in (*case.points, *_tried(case))})
+    commits = {*chain.from_iterable(case.points.commits for case in found)}
+    commits.update(gap.commit for case in found for gap in case.gaps.tried)
+    places = sorted(map(line.place.__getitem__, commits))
     number = {place: index for index, place in enumerate(places)}
     days = [line.commits[place].date_s // DAY_S for place in places]
     first = found[0]
@@ -187,16 +189,18 @@ def _drawn(
         "name": plain.text(name_of(case, found)),
         "place": samples.place_key(case.machine, case.environment),
         "key": samples.case_key(case.benchmark, case.version, tuple(case.params)),
-        "at": _steps([number[place[point.commit]] for point in points]),
-        "value": _floats(point.value for point in points),
+        "at": _steps([number[place[commit]] for commit in points.commits]),
+        "value": _floats(points.value),
         # 95 %, as a share of the value; 0 where there was one launch.
-        "error": _floats(math.expm1(min(SURE * (point.error or 0.0), 5.0)) for point in points),
-        "launches": _runs(point.launches for point in points),
-        "samples": _runs(point.samples for point in points),
-        "disturbed": [[index, point.disturbed] for index, point in enumerate(points) if point.disturbed],
+        "error": _floats(np.expm1(np.minimum(SURE * np.nan_to_num(points.error), 5.0))),
+        "launches": _runs(points.launches),
+        "samples": _runs(points.samples),
+        "disturbed": [
+            [index, points[index].disturbed] for index in np.flatnonzero(points.disturbed).tolist()
+        ],
         "failed": [
             [number[place[gap.commit]], reasons.setdefault(plain.text(gap.reason), len(reasons))]
-            for gap in _tried(case)
+            for gap in case.gaps.tried
         ],
         "reasons": list(reasons),
         "segments": [
@@ -219,29 +223,21 @@ def _roofline(case: CaseHistory, least: Mapping[rooflines.Key, tuple[float, str]
     return {"least": float(f"{seconds:.6g}"), "peaks": peaks}
 
 
-def _tried(case: CaseHistory) -> Iterable[Any]:
-    return [gap for gap in case.gaps if gap.reason != NOT_MEASURED]
-
-
 def _steps(numbers: Sequence[int]) -> list[int]:
     """Each number less the one before it: mostly one digit."""
     return [number - before for before, number in zip([0, *numbers], numbers, strict=False)]
 
 
-def _runs(numbers: Iterable[int]) -> list[list[int]]:
+def _runs(numbers: Whole) -> list[list[int]]:
     """How often each number comes in a row."""
-    found: list[list[int]] = []
-    for number in numbers:
-        if found and found[-1][0] == number:
-            found[-1][1] += 1
-        else:
-            found.append([number, 1])
-    return found
+    starts = np.flatnonzero(np.diff(numbers, prepend=numbers[:1] - 1))
+    counts = np.diff(starts, append=len(numbers))
+    return [list(pair) for pair in zip(numbers[starts].tolist(), counts.tolist(), strict=True)]
 
 
-def _floats(numbers: Iterable[float]) -> str:
+def _floats(numbers: Numbers) -> str:
     """32-bit numbers, little endian, in base 64: half the size of digits, and seven of them are kept."""
-    return base64.b64encode(np.fromiter(numbers, "<f4").tobytes()).decode()
+    return base64.b64encode(numbers.astype("<f4").tobytes()).decode()
 
 
 def _subjects(record: TrackRecord, writer: Writer) -> None:

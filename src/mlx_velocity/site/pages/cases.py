@@ -45,7 +45,7 @@ def _row(item: CaseHistory, found: Sequence[CaseHistory]) -> dict[str, Any]:
 
 def shape(item: CaseHistory) -> str:
     """The path of a small picture: the newest points, thinned to COLUMNS, from their lowest to their highest."""
-    values = [point.value for point in item.points if not point.disturbed]
+    values = item.points.value[~item.points.disturbed].tolist()
     step = max(1, len(values) // COLUMNS)
     values = values[::-1][::step][::-1]
     if len(values) < 2:
