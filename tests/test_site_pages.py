@@ -110,7 +110,7 @@ def test_the_data_of_a_page_are_the_points(track: tracks.Track) -> None:
     with StoreIndex(track) as index:
         record = recorded(track, index)
     found = case.by_case(record.history)[made.BENCHMARKS[0]["name"], ("'tiny-float32'", "32")]
-    drawn = case._data(record, found, {})["series"][0]
+    drawn = case._data(case.Axis.of(record.line), found, {})["series"][0]
     values = np.frombuffer(base64.b64decode(drawn["value"]), "<f4")
     assert values == pytest.approx([point.value for point in found[0].points], rel=1e-6)
     assert np.cumsum(drawn["at"]).tolist() == list(range(len(found[0].points)))

@@ -141,11 +141,10 @@ class Gaps(Sequence[Gap]):
     reasons: tuple[str, ...] = (NOT_MEASURED,)
 
     @property
-    def tried(self) -> list[Gap]:
+    def tried(self) -> Gaps:
         """Those that somebody tried to measure."""
-        return [
-            self[index] for index in np.flatnonzero(self.why != self.reasons.index(NOT_MEASURED)).tolist()
-        ]
+        tried = self.why != self.reasons.index(NOT_MEASURED)
+        return replace(self, place=self.place[tried], why=self.why[tried])
 
     def __len__(self) -> int:
         return len(self.place)

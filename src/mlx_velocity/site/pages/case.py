@@ -6,12 +6,13 @@ import base64
 import dataclasses
 import math
 from collections.abc import Mapping, Sequence
-from itertools import chain
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from mlx_velocity import units
+from mlx_velocity.chronicle import Line
 from mlx_velocity.history_report import CaseHistory, HistoryReport
 from mlx_velocity.points import Numbers, Point, Whole
 from mlx_velocity.report import history_words as words
@@ -37,8 +38,9 @@ def write(record: TrackRecord, writer: Writer) -> None:
     """The pages of all cases, and the files of the commits' subjects."""
     least = rooflines.by_series(record)
     profiled = grown.stored(record.index.root)
+    axis = Axis.of(record.line)
     for (benchmark, params), found in by_case(record.history).items():
-        held = _data(record, found, least)
+        held = _data(axis, found, least)
         changed = [_changes(record, profiled, case) for case in found]
         key = [held, changed]
 
@@ -154,42 +156,57 @@ def interval(case: CaseHistory, low: float, high: float) -> str:
 # What the script draws
 
 
+@dataclass(frozen=True)
+class Axis:
+    """What is said of every commit of the line, by its place."""
+
+    days: Whole
+    """Since 1970."""
+    hashes: list[str]
+    tags: dict[int, str]
+    """Place → tag, rising."""
+
+    @staticmethod
+    def of(line: Line) -> Axis:
+        """Of a line of commits."""
+        return Axis(
+            np.array([commit.date_s // DAY_S for commit in line.commits], np.int64),
+            [commit.hash[:SHORT] for commit in line.commits],
+            {place: plain.text(commit.tags[0]) for place, commit in enumerate(line.commits) if commit.tags},
+        )
+
+
 def _data(
-    record: TrackRecord, found: Sequence[CaseHistory], least: Mapping[rooflines.Key, tuple[float, str]]
+    axis: Axis, found: Sequence[CaseHistory], least: Mapping[rooflines.Key, tuple[float, str]]
 ) -> dict[str, Any]:
     """All series of a case as chart.js reads them. Commits are counted along the branch (`place`)."""
-    line = record.line
-    commits = {*chain.from_iterable(case.points.commits for case in found)}
-    commits.update(gap.commit for case in found for gap in case.gaps.tried)
-    places = sorted(map(line.place.__getitem__, commits))
-    number = {place: index for index, place in enumerate(places)}
-    days = [line.commits[place].date_s // DAY_S for place in places]
+    rows = [part for case in found for part in (case.points.place, case.gaps.tried.place)]
+    places = np.unique(np.concatenate(rows))
+    there = set(places.tolist())
     first = found[0]
     return {
         "unit": first.unit,
         "tokens": first.tokens,
         "chunk": CHUNK,
         "place": _steps(places),
-        "day": _steps(days),
-        "hash": "".join(line.commits[place].hash[:SHORT] for place in places),
+        "day": _steps(axis.days[places]),
+        "hash": "".join([axis.hashes[place] for place in places.tolist()]),
         "short": SHORT,
         "tags": [
-            [number[place], plain.text(line.commits[place].tags[0])] for place in places if line.commits[place].tags
+            [int(np.searchsorted(places, place)), tag] for place, tag in axis.tags.items() if place in there
         ],
-        "series": [{**_drawn(record, case, found, number), **_roofline(case, least)} for case in found],
-    }  # fmt: skip
+        "series": [{**_drawn(case, found, places), **_roofline(case, least)} for case in found],
+    }
 
 
-def _drawn(
-    record: TrackRecord, case: CaseHistory, found: Sequence[CaseHistory], number: dict[int, int]
-) -> dict[str, Any]:
-    place, points = record.line.place, case.points
+def _drawn(case: CaseHistory, found: Sequence[CaseHistory], places: Whole) -> dict[str, Any]:
+    points, failed = case.points, case.gaps.tried
     reasons: dict[str, int] = {}
     return {
         "name": plain.text(name_of(case, found)),
         "place": samples.place_key(case.machine, case.environment),
         "key": samples.case_key(case.benchmark, case.version, tuple(case.params)),
-        "at": _steps([number[place[commit]] for commit in points.commits]),
+        "at": _steps(np.searchsorted(places, points.place)),
         "value": _floats(points.value),
         # 95 %, as a share of the value; 0 where there was one launch.
         "error": _floats(np.expm1(np.minimum(SURE * np.nan_to_num(points.error), 5.0))),
@@ -199,8 +216,8 @@ def _drawn(
             [index, points[index].disturbed] for index in np.flatnonzero(points.disturbed).tolist()
         ],
         "failed": [
-            [number[place[gap.commit]], reasons.setdefault(plain.text(gap.reason), len(reasons))]
-            for gap in case.gaps.tried
+            [at, reasons.setdefault(plain.text(gap.reason), len(reasons))]
+            for at, gap in zip(np.searchsorted(places, failed.place).tolist(), failed, strict=True)
         ],
         "reasons": list(reasons),
         "segments": [
@@ -223,9 +240,10 @@ def _roofline(case: CaseHistory, least: Mapping[rooflines.Key, tuple[float, str]
     return {"least": float(f"{seconds:.6g}"), "peaks": peaks}
 
 
-def _steps(numbers: Sequence[int]) -> list[int]:
+def _steps(numbers: Whole) -> list[int]:
     """Each number less the one before it: mostly one digit."""
-    return [number - before for before, number in zip([0, *numbers], numbers, strict=False)]
+    found: list[int] = np.diff(numbers, prepend=0).tolist()
+    return found
 
 
 def _runs(numbers: Whole) -> list[list[int]]:
