@@ -34,14 +34,17 @@ class Line:
     commits: Sequence[history.Commit]
     since: int = 0
     place: dict[str, int] = field(default_factory=dict)
+    _seen: dict[str, Commit] = field(default_factory=dict, repr=False)
 
     def __post_init__(self) -> None:
         self.place.update({commit.hash: number for number, commit in enumerate(self.commits)})
 
     def commit(self, commit_hash: str) -> Commit:
         """A commit as a reader sees it."""
-        found = self.commits[self.place[commit_hash]]
-        return Commit(found.hash, found.subject, list(found.tags), found.day)
+        if commit_hash not in self._seen:
+            found = self.commits[self.place[commit_hash]]
+            self._seen[commit_hash] = Commit(found.hash, found.subject, list(found.tags), found.day)
+        return self._seen[commit_hash]
 
 
 def cases(

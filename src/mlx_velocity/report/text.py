@@ -206,9 +206,10 @@ def change_of(case: CaseVerdict) -> str:
 
 def clean(words: str) -> str:
     """Foreign text on one line, without what steers a terminal or turns the direction of writing."""
-    return "".join(
-        "\ufffd" if unicodedata.category(sign) in UNSEEN else sign for sign in " ".join(words.split())
-    )
+    line = " ".join(words.split())
+    if line.isascii() and line.isprintable():
+        return line
+    return "".join("\ufffd" if unicodedata.category(sign) in UNSEEN else sign for sign in line)
 
 
 def _escaped(words: str) -> str:

@@ -60,7 +60,7 @@ class Tree:
 
 @dataclass
 class Begun:
-    """A tree whose graphs are being made in other processes."""
+    """A tree whose graphs are to be made, in other processes where there are many."""
 
     track: Track
     repo: Repo
@@ -73,15 +73,15 @@ class Begun:
     points: list[Points]
     kept: _Kept
     todo: Batch
-    made: Iterator[tuple[Batch, list[asv_graphs.Steps]]]
+    made: Iterator[tuple[Batch, list[asv_graphs.Steps]]] = field(default_factory=lambda: iter(()))
 
 
 def begin(
     track: Track, repo: Repo, graph: CommitGraph, index: StoreIndex, benchmarks: dict[str, dict[str, Any]],
-    html: Path, before: Path | None, pool: Executor,
+    html: Path, before: Path | None,
 ) -> Begun:  # fmt: skip
     """Begin to write the tree of a track to the folder `html`. `before` is where the last one lies: what did not change
-    is linked from there. Much is made in `pool`, while the caller does something else.
+    is linked from there.
 
     Raises InputError where a tracked branch does not exist.
     """
@@ -98,9 +98,12 @@ def begin(
         known = kept.steps(item)
         if known is None or not kept.linked(item, html, before):
             todo.append((item, known is None))
-    return Begun(
-        track, repo, graph, index, html, list(branches), sound, grouped, points, kept, todo, _made(html, todo, pool)
-    )  # fmt: skip
+    return Begun(track, repo, graph, index, html, list(branches), sound, grouped, points, kept, todo)
+
+
+def start(begun: Begun, pool: Executor) -> None:
+    """Let the graphs be made in `pool`, while the caller does something else."""
+    begun.made = _made(begun.html, begun.todo, pool)
 
 
 def finish(begun: Begun, progress: Progress | None = None) -> Tree:

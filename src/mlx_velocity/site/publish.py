@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import re
@@ -23,7 +24,7 @@ from mlx_velocity.errors import InputError, MeasurementError, VelocityError
 from mlx_velocity.site import asv_tree, front, pages, tachyon
 from mlx_velocity.site.record import TrackRecord
 from mlx_velocity.store.index import StoreIndex
-from mlx_velocity.store.reading import processes
+from mlx_velocity.store.reading import ALONE, get_ready, processes
 
 FORMAT = 1
 """Of site.json. 1: first version."""
@@ -31,6 +32,8 @@ ASV_FOLDER = "asv"
 """Below a track's folder: what asv publishes, and asv-tachyon over it. Beside it is room for pages of ours."""
 ASIDE = ".site-"
 SHOWN = 5
+WARM = "mlx_velocity.site.warm"
+"""What the processes load that share the work."""
 Progress = Callable[[str, int, int], None]
 """Hears what is done, how much of it, and of how much."""
 
@@ -86,7 +89,9 @@ def publish(wanted: Sequence[tracks.Track], html_dir: Path, progress: Progress |
             html = Path(aside) / "html"
             html.mkdir(mode=0o755)
             done = Published(html_dir)
-            with processes() as pool:
+            with processes(warm=WARM) as pool:
+                if any(_is_large(track) for track in wanted):
+                    get_ready()
                 for track in filter(has_results, wanted):
                     try:
                         done.tracks.append(_track(track, html, html_dir, pool, progress))
@@ -107,6 +112,11 @@ def has_results(track: tracks.Track) -> bool:
     return next(iter(track.results_dir.glob("*/*.json")), None) is not None
 
 
+def _is_large(track: tracks.Track) -> bool:
+    """Whether the processes will surely have something to do, if anything changed."""
+    return sum(1 for _ in itertools.islice(track.results_dir.glob("*/*.json"), ALONE)) == ALONE
+
+
 def _track(
     track: tracks.Track, html: Path, before: Path, pool: Executor, progress: Progress | None
 ) -> PublishedTrack:
@@ -124,14 +134,16 @@ def _track(
         repo = tracks.open_repo(track)
         graph = commit_graph.read(str(repo._path))
         place, last = html / folder / ASV_FOLDER, before / folder / ASV_FOLDER
-        begun = asv_tree.begin(track, repo, graph, index, benchmarks, place, last, pool)
+        begun = asv_tree.begin(track, repo, graph, index, benchmarks, place, last)
         branch = repo.get_branch_name(track.conf.branches[0])
         line = told.line_of(graph, repo.get_hash_from_name(branch))
         history = told.history(track, line, branch, graph, index, benchmarks, pool, tell("finding changes"))
-        tree = asv_tree.finish(begun, tell("making graphs"))
-        tachyon.install(place, "../index.html")
+        # Now: whoever hands something to processes that are still loading waits for them.
+        asv_tree.start(begun, pool)
         record = TrackRecord(track, graph, line, index, benchmarks, history)
         pages.build(record, html / folder, before / folder, pool)
+        tree = asv_tree.finish(begun, tell("making graphs"))
+        tachyon.install(place, "../index.html")
         measured = {item.commit for item in index.results()}
         newest = next(
             (graph.commits[commit] for commit in reversed(graph.commits) if commit in measured), None

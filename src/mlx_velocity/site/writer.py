@@ -11,6 +11,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+import orjson
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
@@ -93,7 +94,7 @@ class Writer:
 
     def _taken(self, path: str, key: Any) -> bool:
         """Whether the file was as it should be since the last publish, and is in place again."""
-        digest = hashlib.sha256(f"{stamp()}{json.dumps(key)}".encode()).hexdigest()
+        digest = hashlib.sha256(stamp().encode() + _as_bytes(key)).hexdigest()
         held, target = self._held.get(path), self._html / path
         target.parent.mkdir(parents=True, exist_ok=True)
         if (
@@ -146,6 +147,14 @@ def data(held: Any) -> Markup:
     """JSON for a `<script type="application/json">`: no text in it can end that, and none turns the text around it."""
     text = _TURNING.sub(r"\1\\ufffd", json.dumps(held, separators=(",", ":"), allow_nan=False))
     return Markup(text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026"))
+
+
+def _as_bytes(key: Any) -> bytes:
+    """A key as JSON; orjson takes a tenth of the time, and no half of a surrogate."""
+    try:
+        return orjson.dumps(key, option=orjson.OPT_NON_STR_KEYS)
+    except TypeError:
+        return json.dumps(key).encode()
 
 
 def render(template: str, given: dict[str, Any]) -> str:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import os
+import sys
+import threading
 from collections.abc import Iterator
 from concurrent.futures import Executor, ProcessPoolExecutor
 from contextlib import contextmanager, nullcontext
-from multiprocessing import get_context
+from multiprocessing import forkserver, get_context, parent_process
 
 from mlx_velocity.store.columns import Key
 from mlx_velocity.store.files import File, read_batch
@@ -15,6 +17,8 @@ BATCH = 32
 """Files that a process reads at a time."""
 THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "VECLIB_MAXIMUM_THREADS")
 """Environment variables that say how many threads a library of linear algebra starts."""
+FORKS = sys.platform == "linux"
+"""Whether processes are forked from one that has loaded everything: elsewhere that is not safe with every library."""
 ALONE = 1000
 """Files that are read here: starting other processes takes longer."""
 
@@ -30,15 +34,19 @@ def read(root: str, paths: list[str], pool: Executor | None) -> Iterator[tuple[l
 
 
 @contextmanager
-def processes() -> Iterator[Executor]:
-    """As many processes as there are cores to use, each with one thread; they start with the first thing to do.
+def processes(warm: str | None = None) -> Iterator[Executor]:
+    """As many processes as there are cores to use, each with one thread; they start with the first thing to do, or
+    are made ready by get_ready(). `warm` is a module that is loaded once for all of them.
 
     What was not begun when the context is left is not done any more.
     """
     before = {name: os.environ.get(name) for name in THREADS}
     # numpy looks at them when it is loaded, which each process does for itself.
     os.environ.update(dict.fromkeys(THREADS, "1"))
-    pool = ProcessPoolExecutor(usable_cores(), get_context("spawn"))
+    context = get_context("forkserver" if FORKS else "spawn")
+    if FORKS:
+        context.set_forkserver_preload([warm] if warm else [])
+    pool = ProcessPoolExecutor(usable_cores(), context, _end_with_parent)
     try:
         yield pool
     finally:
@@ -48,6 +56,24 @@ def processes() -> Iterator[Executor]:
                 os.environ.pop(name, None)
             else:
                 os.environ[name] = value
+
+
+def get_ready() -> None:
+    """Begin to load what the processes need, while something else is done here."""
+    if FORKS and usable_cores() > 1:
+        forkserver.ensure_running()
+
+
+def _end_with_parent() -> None:
+    """A process whose parent was killed would wait for work without an end."""
+    parent = parent_process()
+
+    def watch() -> None:
+        if parent is not None:
+            parent.join()
+            os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
 
 
 def usable_cores() -> int:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import dataclasses
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -112,7 +111,7 @@ def _series(record: TrackRecord, case: CaseHistory, found: Sequence[CaseHistory]
         "points": len(case.points),
         "now": quantity(case, case.now),
         "now_interval": interval(case, now.low, now.high) if now and now.low < now.high else "",
-        "newest": dataclasses.asdict(case.newest) if case.newest else None,
+        "newest": vars(case.newest) if case.newest else None,
         "remarks": [
             *(words.border(case, number) for number in range(len(case.borders))),
             *words.gaps(case.gaps.tried),
@@ -131,7 +130,7 @@ def _changes(record: TrackRecord, profiled: grown.Pairs, case: CaseHistory) -> l
 
 def _row(record: TrackRecord, case: CaseHistory, point: Point) -> dict[str, Any]:
     return {
-        "commit": dataclasses.asdict(record.line.commit(point.commit)),
+        "commit": vars(record.line.commit(point.commit)),
         "value": quantity(case, point.value),
         "error": units.share(math.expm1(SURE * point.error)) if point.error else "",
         "launches": point.launches,

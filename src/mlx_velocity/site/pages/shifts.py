@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import math
 from typing import Any
 
@@ -29,7 +28,7 @@ def row(told: HistoryReport, case: CaseHistory, shift: Shift, grew: str = "") ->
         "weight": round(abs(math.log(shift.ratio)), 6),
         "direction": shift.direction,
         "state": shift.state,
-        "commit": dataclasses.asdict(shift.commit),
+        "commit": vars(shift.commit),
         "commit_page": commit_page(shift.commit.hash),
         "suspects": shift.suspects,
         "reason": shift.reason,
