@@ -205,6 +205,7 @@ def compare(
     """Measure two commits, branches or versions side by side and say what got slower, and how sure that is."""
     from mlx_velocity import interleave, verdict
     from mlx_velocity.commands import compare as command
+    from mlx_velocity.commands.targets import check_target
 
     seconds = units.parse_duration(max_time) if max_time else None
     options = command.CompareOptions(
@@ -216,7 +217,7 @@ def compare(
     if (markdown, json) == ("-", "-"):
         raise InputError("Markdown and JSON can't both go to the terminal", "write one of them to a file")
     for target in (markdown, json):
-        command.check_target(target)
+        check_target(target)
     try:
         done = command.stored(loaded, options) if from_results else command.compare(loaded, options, console)
     except KeyboardInterrupt:

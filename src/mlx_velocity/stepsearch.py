@@ -8,7 +8,6 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import gammaln
 
 from mlx_velocity import correlated, stats
 from mlx_velocity.correlated import Effect, Fit
@@ -168,7 +167,7 @@ def _lacking(evidence: float, rate: float, size: int) -> float:
 
 def _choices(size: int, steps: int) -> float:
     """Log of the number of ways to choose the places."""
-    return float(gammaln(size) - gammaln(steps + 1) - gammaln(size - steps))
+    return math.lgamma(size) - math.lgamma(steps + 1) - math.lgamma(size - steps)
 
 
 def _gap(fitted: Fit, places: list[int], number: int) -> tuple[list[int], int, int]:

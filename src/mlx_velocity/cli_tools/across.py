@@ -65,7 +65,7 @@ def add_to(app: typer.Typer, console: Console) -> None:
     ) -> None:
         """Measure the same operators and models on MLX, PyTorch and llama.cpp side by side, and check that it is fair."""
         from mlx_velocity.commands import across as command
-        from mlx_velocity.commands.compare import check_target
+        from mlx_velocity.commands.targets import check_target
 
         if (markdown, json) == ("-", "-"):
             raise InputError("Markdown and JSON can't both go to the terminal", "write one of them to a file")

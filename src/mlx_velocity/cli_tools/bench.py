@@ -114,8 +114,8 @@ def add_to(app: typer.Typer, console: Console) -> None:
         """Time the MLX that is installed: tokens per second of prefill and decode, in the manner of llama-bench."""
         from mlx_velocity.commands import bench as command
         from mlx_velocity.commands import bench_trials
-        from mlx_velocity.commands.compare import check_target
         from mlx_velocity.commands.progress import BenchProgress
+        from mlx_velocity.commands.targets import check_target
 
         chosen = command.format_of(form, output)
         check_target(str(output) if output else None)

@@ -84,7 +84,7 @@ def add_to(app: typer.Typer, console: Console) -> None:
         """Find the commit that made a case slower or faster, how sure that is, and say so where it was no single one."""
         from mlx_velocity import tracks, units
         from mlx_velocity.commands import bisect as command
-        from mlx_velocity.commands.compare import check_target
+        from mlx_velocity.commands.targets import check_target
 
         seconds = units.parse_duration(max_time) if max_time else None
         if (markdown, json) == ("-", "-"):

@@ -111,9 +111,9 @@ def add_to(app: typer.Typer, console: Console) -> None:
     ) -> None:
         if context.invoked_subcommand:
             return
-        from mlx_velocity.commands import confirm as again
         from mlx_velocity.commands import history as command
-        from mlx_velocity.commands.compare import check_target
+        from mlx_velocity.commands.counting import counting
+        from mlx_velocity.commands.targets import check_target
 
         if (markdown, json) == ("-", "-"):
             raise InputError("Markdown and JSON can't both go to the terminal", "write one of them to a file")
@@ -122,9 +122,11 @@ def add_to(app: typer.Typer, console: Console) -> None:
         silent = quiet or "-" in (markdown, json)
         loaded = _track(config, track, repo)
         options = command.HistoryOptions(case or None, since, machine, branch, only_regressions)
-        with console.status("reading what is stored …"):
-            told = command.tell(loaded, options)
+        with counting(console, "reading what is stored …") as tell:
+            told = command.tell(loaded, options, tell)
         if confirm:
+            from mlx_velocity.commands import confirm as again
+
             before, measured = told, again.confirm(loaded, told, console, silent)
             told = command.tell(loaded, options) if measured else told
             if not silent:

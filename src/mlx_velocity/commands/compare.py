@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import errno
-import os
 import secrets
 import statistics
 import time
@@ -305,19 +303,6 @@ def _side(target: sides.Target, prepared: Prepared) -> Side:
         target.name, target.commit.hash if target.commit and not target.versions else "", target.subject,
         prepared.record, modules,
     )  # fmt: skip
-
-
-def check_target(target: str | None) -> None:
-    """Raise InputError where a file can't be written: before an hour of measuring, not after it."""
-    if target in (None, "-"):
-        return
-    path = Path(str(target)).resolve()
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        if path.is_dir() or not os.access(path.parent, os.W_OK):
-            raise PermissionError(errno.EACCES, "it is a folder, or its folder can't be written to")
-    except OSError as error:
-        raise readings.cannot_write(path, error) from error
 
 
 def show(

@@ -8,6 +8,7 @@ import difflib
 import functools
 import tempfile
 from collections.abc import Iterator, Sequence
+from concurrent.futures import Executor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -26,11 +27,13 @@ from mlx_velocity import (
     told,
     tracks,
 )
+from mlx_velocity.commands.counting import Tell
 from mlx_velocity.errors import InputError, MeasurementError
 from mlx_velocity.history_report import CaseHistory, HistoryReport, MachineHistory, Shift, Unread
 from mlx_velocity.report import history as written
 from mlx_velocity.report import history_markdown, sparkline
 from mlx_velocity.store.index import StoreIndex
+from mlx_velocity.store.reading import processes
 
 PIPE_ROWS = 24
 """Cases of a machine where there is no screen to fit."""
@@ -50,8 +53,9 @@ class HistoryOptions:
     only_regressions: bool = False
 
 
-def tell(track: tracks.Track, options: HistoryOptions) -> HistoryReport:
-    """The history of a track; measures and writes nothing.
+def tell(track: tracks.Track, options: HistoryOptions, progress: Tell | None = None) -> HistoryReport:
+    """The history of a track; measures nothing, and writes nothing but what it keeps for the next time. `progress` hears
+    what is done, how much of it, and of how much.
 
     Raises InputError where there are no results, or a machine, branch, commit or case is unknown, and
     MeasurementError where no stored file can be read.
@@ -67,10 +71,11 @@ def tell(track: tracks.Track, options: HistoryOptions) -> HistoryReport:
     commits = history.line(repo_path, branch)
     since = history.place_since(repo_path, commits, options.since) if options.since else 0
     line = chronicle.Line(commits, since)
-    with _index(track) as index:
+    with processes() as pool, _index(track, pool, _part(progress, "reading results")) as index:
         telling = told.Telling(
-            track.name, index, line, benchmarks, marks, functools.partial(history.resolved, repo_path)
-        )
+            track.name, index, line, benchmarks, marks, functools.partial(history.resolved, repo_path), pool,
+            _part(progress, "finding changes"),
+        )  # fmt: skip
         machines = [told.machine(telling, name) for name in names]
     if unread:
         machines[0] = dataclasses.replace(machines[0], unread=[*unread, *machines[0].unread])
@@ -134,15 +139,21 @@ def _benchmarks(track: tracks.Track, unread: list[Unread]) -> dict[str, dict[str
         return {}
 
 
+def _part(progress: Tell | None, what: str) -> told.Progress:
+    return lambda done, of: progress(what, done, of) if progress else None
+
+
 @contextlib.contextmanager
-def _index(track: tracks.Track) -> Iterator[StoreIndex]:
+def _index(track: tracks.Track, pool: Executor, progress: told.Progress) -> Iterator[StoreIndex]:
     """The index of what is stored; one for this time alone where nothing can be kept."""
     with contextlib.ExitStack() as stack:
         try:
-            index = StoreIndex(track, undescribed=True)
+            index = StoreIndex(track, pool, progress, undescribed=True)
         except InputError:
             folder = stack.enter_context(tempfile.TemporaryDirectory())
-            index = StoreIndex(dataclasses.replace(track, root=Path(folder)), undescribed=True)
+            index = StoreIndex(
+                dataclasses.replace(track, root=Path(folder)), pool, progress, undescribed=True
+            )
         yield stack.enter_context(index)
 
 

@@ -27,8 +27,9 @@ from mlx_velocity import (
     units,
 )
 from mlx_velocity.breakdown import Breakdown, Difference, Header, Launch, Profile, Task
-from mlx_velocity.commands.compare import check_target, repository
+from mlx_velocity.commands.compare import repository
 from mlx_velocity.commands.progress import time_left
+from mlx_velocity.commands.targets import check_target
 from mlx_velocity.environments import Prepared
 from mlx_velocity.errors import InputError, MeasurementError
 from mlx_velocity.report import shares as report

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Sequence
 
 from rich.console import Console
 from rich.markup import escape
 
 from mlx_velocity import tracks, units
+from mlx_velocity.commands.counting import counting
 from mlx_velocity.site import publish as site
 
 LISTED = 10
 """Files that are named; of more, how many."""
-TELL_S = 0.2
 
 
 def publish(chosen: Sequence[tracks.Track], quiet: bool, console: Console) -> None:
@@ -21,15 +20,7 @@ def publish(chosen: Sequence[tracks.Track], quiet: bool, console: Console) -> No
 
     Raises InputError and MeasurementError as site.publish does.
     """
-    with console.status("building the site …") as status:
-        told = 0.0
-
-        def tell(what: str, done: int, of: int) -> None:
-            nonlocal told
-            if time.monotonic() - told > TELL_S:
-                told = time.monotonic()
-                status.update(f"{escape(what)}, {done:,} of {of:,} …")
-
+    with counting(console, "building the site …") as tell:
         built = site.publish(chosen, chosen[0].html_dir, tell)
     for name, error in built.failed:
         console.print(f"[yellow]track {escape(name)} is left out[/]: {escape(str(error))}", highlight=False)

@@ -27,10 +27,11 @@ from mlx_velocity.store import files as stored_files
 from mlx_velocity.store import reading, walk
 from mlx_velocity.store.columns import Columns, Key
 from mlx_velocity.store.files import File
+from mlx_velocity.store.rows import read_head, row_checksum
 from mlx_velocity.tracks import Track
 
-FORMAT = 4
-"""Of the index. 1: first version; 2: joules of a call, and the control; 3, 4: a checksum in every row. Another format is no
+FORMAT = 5
+"""Of the index. 1: first version; 2: joules of a call, and the control; 3 to 5: a checksum in every row. Another format is no
 error: the index is made again."""
 FOLDER = "index"
 PATIENCE_S = 60.0
@@ -159,7 +160,7 @@ class StoreIndex:
         for item in files:
             spec = item.head["columns"]
             row = self._row("SELECT checksum, data FROM columns WHERE file = ?", item.id)
-            whole = row and _checksum(item.path, json.dumps(spec), row[1]) == row[0]
+            whole = row and row_checksum(item.path, json.dumps(spec), row[1]) == row[0]
             yield item, packed.unpack(spec, row[1]) if row and whole else self._again(item)
 
     def _row(self, query: str, value: Any) -> tuple[int, bytes] | None:
@@ -259,12 +260,12 @@ class StoreIndex:
             path, mark, _, problem, commit, environment, head = row
             if path not in there:
                 continue
-            if _checksum(*row) != checksum:
+            if row_checksum(*row) != checksum:
                 raise ValueError("a damaged row")
             seen += 1
             if not undescribed and path.partition("/")[0] not in self.machines:
                 continue
-            item = Stored(number, path, commit, environment, json.loads(head), mark)
+            item = Stored(number, path, commit, environment, read_head(head), mark)
             name = self.machines.get(item.machine, {}).get("machine")
             if name and not problem and path.endswith(".json") and item.head["params"].get("machine") != name:
                 problem = f"it was not measured on {name}, as {walk.MACHINE_FILE} beside it says"
@@ -291,9 +292,9 @@ class StoreIndex:
             row = (item.path, item.fingerprint, item.kind, item.problem, item.commit, item.environment, head)
             made = self._base.execute(
                 f"INSERT INTO files ({', '.join(ROW)}, checksum) VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
-                (*row, _checksum(*row)),
+                (*row, row_checksum(*row)),
             )
-            checksum = _checksum(item.path, json.dumps(spec), data)
+            checksum = row_checksum(item.path, json.dumps(spec), data)
             self._base.execute("INSERT INTO columns VALUES (?, ?, ?)", (made.lastrowid, checksum, data))
 
     def _numbers(self, keys: list[Key]) -> NDArray[np.int32]:
@@ -303,7 +304,7 @@ class StoreIndex:
             if key not in known:
                 known[key] = len(known)
                 row = (known[key], *key)
-                self._base.execute("INSERT INTO keys VALUES (?, ?, ?, ?, ?)", (*row, _checksum(*row)))
+                self._base.execute("INSERT INTO keys VALUES (?, ?, ?, ?, ?)", (*row, row_checksum(*row)))
         return np.array([known[key] for key in keys], np.int32)
 
 
@@ -313,17 +314,10 @@ def _keys(base: sqlite3.Connection) -> list[Key]:
     for *row, checksum in base.execute(
         "SELECT id, benchmark, version, params, checksum FROM keys ORDER BY id"
     ):
-        if row[0] != len(found) or _checksum(*row) != checksum:
+        if row[0] != len(found) or row_checksum(*row) != checksum:
             raise ValueError("a damaged key")
         found.append((row[1], row[2], row[3]))
     return found
-
-
-def _checksum(*values: Any) -> int:
-    """Of a row, whatever it holds."""
-    *texts, last = values
-    data = last if isinstance(last, bytes) else ascii(last).encode()
-    return packed.checksum(ascii(texts).encode(), data)
 
 
 def _numbered(file: File, numbers: NDArray[np.int32]) -> Columns:
