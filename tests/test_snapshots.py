@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import json
 import math
 from pathlib import Path
 from typing import Any
@@ -25,7 +26,8 @@ from mlx_velocity import (
 )
 from mlx_velocity.probe import models
 from mlx_velocity.store.columns import Columns
-from mlx_velocity.store.index import Stored, StoreIndex
+from mlx_velocity.store.index import StoreIndex
+from mlx_velocity.store.rows import Stored
 
 
 def of(folder: Path, path: str = "") -> tuple[snapshots.Snapshot, StoreIndex]:
@@ -184,8 +186,8 @@ def test_coverage_counts_what_came_out_how() -> None:
     """Measured, failed, skipped and missing are told apart, by group; neighbours that lack nothing are one stretch."""
     keys = [("a.time", "1", "[]"), ("a.time", "1", '["x"]'), ("b.time", "1", "[]"), ("never.time", "1", "[]")]
     numbers = {key: number for number, key in enumerate(keys)}
-    skipped = Stored(1, "m/c-env.readings.jsonl", "c", "env", {
-        "failures": [{"benchmark": "a.time", "version": "1", "params": ["x"], "outcome": "skipped"}]})  # fmt: skip
+    failures = [{"benchmark": "a.time", "version": "1", "params": ["x"], "outcome": "skipped"}]
+    skipped = Stored(1, "m/c-env.readings.jsonl", "c", "env", json.dumps({"failures": failures}))
     whole, failed, part = [1.0, 1.0, 1.0, -1.0], [1.0, math.nan, 1.0, -1.0], [1.0, -1.0, -1.0, -1.0]
     found = coverage.of(
         [("1", columns(whole), None), ("2", columns(whole), None), ("3", columns(failed), None), ("4", columns(part), skipped)],

@@ -130,8 +130,11 @@ def test_damaged_columns_cost_time_alone(lab: Lab, what: str) -> None:
         path.unlink()
     else:
         path.write_bytes(data[:-8] if what == "cut" else data[:8] + bytes([data[8] ^ 1]) + data[9:])
+    left = path.with_name(f".{path.name}.999999999.new")
+    left.write_bytes(b"of a process that was killed")
     assert tell(lab) == told
     assert path.read_bytes() == data
+    assert not left.exists()
 
 
 @pytest.mark.parametrize("harm", ["garbage", "cut", "columns", "derived", "other format"])

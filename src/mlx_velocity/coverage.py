@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from mlx_velocity.store.columns import Columns
-from mlx_velocity.store.index import Stored
+from mlx_velocity.store.rows import Stored
 
 STATES = ("measured", "failed", "skipped", "missing")
 MOST_GROUPS = 24

@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 from mlx_velocity import changes, launch_columns, metrics, parameters, points, readings, stored_series
 from mlx_velocity.points import NOT_MEASURED, Gaps, Points
 from mlx_velocity.series import Series
-from mlx_velocity.store.index import Stored, StoreIndex
+from mlx_velocity.store.index import StoreIndex
+from mlx_velocity.store.rows import Stored
 from mlx_velocity.stored_series import (
     DISTURBED,
     Benchmarks,
@@ -66,9 +67,9 @@ def of_machine(index: StoreIndex, folder: str, line: Sequence[str], benchmarks: 
     made = MachineSeries(folder)
     place = {commit: number for number, commit in enumerate(line)}
     found = _Found(index, benchmarks, made)
-    full = index.full_commits()
-    results_of = {item.stem: item for item in index.results() if item.machine == folder}
-    readings_of = {item.stem: item for item in index.readings() if item.machine == folder}
+    full = {item.stem: item.commit for item in index.results(folder)}
+    results_of = {item.stem: item for item in index.results(folder)}
+    readings_of = {item.stem: item for item in index.readings(folder)}
     # A result whose readings can't be read would pass for one that stock asv measured.
     broken = {
         path.removesuffix(readings.SUFFIX) for path, _ in index.problems if path.endswith(readings.SUFFIX)
@@ -138,7 +139,7 @@ class _Found:
             ours = self._measured(kept, place, fields, reading, columns)
             ours = np.concatenate([ours, self._failed(kept, place, reading)])
         # What a broken line measured would pass for measured by stock asv, as one launch.
-        if result and not (reading and reading.head["bad_lines"]):
+        if result and not (reading and reading.bad_lines):
             ((_, columns),) = self.index.columns([result])
             self._by_asv(kept, place, fields, columns, ours)
 

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from mlx_velocity import quality, results
 from mlx_velocity.records import CONTROL
-from mlx_velocity.store.index import Stored
+from mlx_velocity.store.rows import Stored
 
 Array = NDArray[Any]
 Columns = Mapping[str, Array]

@@ -16,6 +16,7 @@ from mlx_velocity.run_report import Commit
 from mlx_velocity.series import Segment
 from mlx_velocity.store import blocks
 from mlx_velocity.store.index import StoreIndex
+from mlx_velocity.store.rows import read_json
 
 GAPS = ("place", "why")
 DAMAGED = (ValueError, KeyError, TypeError, AttributeError, IndexError)
@@ -50,18 +51,18 @@ def keep(index: StoreIndex, machine: str, key: str, line: Sequence[history.Commi
 
     text = json.dumps(told, default=plain)
     stored = blocks.write(index.beside(machine), columns)
-    held = {"key": key, "line": [len(line), _digest(line)], "told": text, "columns": stored}
-    index.keep_derived({_name(machine): json.dumps(held).encode()})
+    held = {"key": key, "line": [len(line), _digest(line)], "columns": stored}
+    index.keep_derived({f"key:{machine}": json.dumps(held).encode(), f"told:{machine}": text.encode()})
 
 
 def load(index: StoreIndex, machine: str, key: str, line: Sequence[history.Commit]) -> Told | None:
     """What is kept under a key, where the line has only grown and nothing that was stored beside it is on it now."""
     try:
-        held = json.loads(index.derived([_name(machine)])[_name(machine)])
+        held = read_json(index.derived([f"key:{machine}"])[f"key:{machine}"])
         size, digest = held["line"]
         if held["key"] != key or size > len(line) or _digest(line[:size]) != digest:
             return None
-        told = json.loads(held["told"])
+        told = read_json(index.derived([f"told:{machine}"])[f"told:{machine}"])
         if any(commit.hash.startswith(tuple(told["others"])) for commit in line[size:]):
             return None
         columns = blocks.read(index.beside(machine), held["columns"])
@@ -76,10 +77,6 @@ def load(index: StoreIndex, machine: str, key: str, line: Sequence[history.Commi
         )
     except DAMAGED:
         return None
-
-
-def _name(machine: str) -> str:
-    return f"told:{machine}"
 
 
 def _digest(line: Sequence[history.Commit]) -> str:

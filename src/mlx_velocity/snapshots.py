@@ -15,8 +15,8 @@ import numpy as np
 
 from mlx_velocity import metrics, quality
 from mlx_velocity.store.columns import Columns
-from mlx_velocity.store.index import Stored
 from mlx_velocity.store.our_readings import CALL_J
+from mlx_velocity.store.rows import Stored
 
 Snapshot = dict[str, Any]
 UNKNOWN_REASON = "no reason is stored: stock asv keeps none"

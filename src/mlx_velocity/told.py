@@ -59,7 +59,7 @@ def history(
     telling = Telling(
         track.name, index, line, benchmarks, marks, graph.commits.keys().__and__, pool, progress
     )
-    machines = [machine(telling, name) for name in sorted({item.machine for item in index.results()})]
+    machines = [machine(telling, name) for name in index.measured_machines()]
     if bad:
         machines[0].unread[:0] = [Unread(regressions.NAME, reason) for _, reason in bad]
     return HistoryReport(track.name, branch, "", "", machines)
@@ -112,11 +112,7 @@ def _told(telling: Telling, folder: str, marks: Mapping[str, regressions.Mark]) 
 def _key(telling: Telling, folder: str, marks: Mapping[str, regressions.Mark]) -> str:
     """What changes when anything changes that is told of a machine, but for the line of commits."""
     index = telling.index
-    files = [
-        (item.path, item.fingerprint)
-        for item in (*index.results(), *index.readings())
-        if item.machine == folder
-    ]
+    files = [(item.path, item.fingerprint) for item in (*index.results(folder), *index.readings(folder))]
     broken = [path for path, _ in index.problems if path.startswith(f"{folder}/")]
     depends = (telling.track, files, broken, marks, telling.benchmarks)
     return hashlib.sha256(f"{stamp()}{depends!a}".encode()).hexdigest()
@@ -127,9 +123,9 @@ def unread(index: StoreIndex, folder: str) -> Iterable[Unread]:
     for path, reason in index.problems:
         if path.startswith(f"{folder}/"):
             yield Unread(path, reason)
-    for item in index.readings():
-        if item.machine == folder and item.head["bad_lines"]:
-            yield Unread(item.path, units.count(item.head["bad_lines"], "unreadable line"))
+    for item in index.readings(folder):
+        if item.bad_lines:
+            yield Unread(item.path, units.count(item.bad_lines, "unreadable line"))
 
 
 class _Detector:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -124,6 +125,8 @@ def add_to(app: typer.Typer, console: Console) -> None:
         options = command.HistoryOptions(case or None, since, machine, branch, only_regressions)
         with counting(console, "reading what is stored …") as tell:
             told = command.tell(loaded, options, tell)
+        # All of it stays until the end: looking for garbage among millions of records takes longer than showing it.
+        gc.freeze()
         if confirm:
             from mlx_velocity.commands import confirm as again
 

@@ -32,6 +32,7 @@ from mlx_velocity.errors import InputError, MeasurementError
 from mlx_velocity.history_report import CaseHistory, HistoryReport, MachineHistory, Shift, Unread
 from mlx_velocity.report import history as written
 from mlx_velocity.report import history_markdown, sparkline
+from mlx_velocity.store.files import no_garbage
 from mlx_velocity.store.index import StoreIndex
 from mlx_velocity.store.reading import processes
 
@@ -71,7 +72,8 @@ def tell(track: tracks.Track, options: HistoryOptions, progress: Tell | None = N
     commits = history.line(repo_path, branch)
     since = history.place_since(repo_path, commits, options.since) if options.since else 0
     line = chronicle.Line(commits, since)
-    with processes() as pool, _index(track, pool, _part(progress, "reading results")) as index:
+    reading = _part(progress, "reading results")
+    with no_garbage(), processes() as pool, _index(track, pool, reading) as index:
         telling = told.Telling(
             track.name, index, line, benchmarks, marks, functools.partial(history.resolved, repo_path), pool,
             _part(progress, "finding changes"),

@@ -17,7 +17,8 @@ from mlx_velocity import parameters
 from mlx_velocity.commit_graph import CommitGraph
 from mlx_velocity.site import asv_graphs, plain
 from mlx_velocity.site.asv_graphs import Points
-from mlx_velocity.store.index import Stored, StoreIndex
+from mlx_velocity.store.index import StoreIndex
+from mlx_velocity.store.rows import Stored
 
 Params = dict[str, Any]
 

@@ -8,7 +8,8 @@ from dataclasses import dataclass, field
 
 from mlx_velocity.commit_graph import CommitGraph
 from mlx_velocity.site.record import SHORT
-from mlx_velocity.store.index import Stored, StoreIndex
+from mlx_velocity.store.index import StoreIndex
+from mlx_velocity.store.rows import Stored
 
 
 @dataclass(frozen=True)

@@ -151,7 +151,7 @@ def _track(
         backends = {str(item.head["params"].get("backend", "")) for item in index.results()}
         changes: Counter[str] = Counter(shift.state for _, shift in history.shifts())
         return PublishedTrack(
-            track.name, folder, tree.commits, sorted({item.machine for item in index.results()}),
+            track.name, folder, tree.commits, index.measured_machines(),
             newest.subject if newest else "", frozenset(backends), index.problems, _notes(index, tree),
             tree.graphs, tree.made, dict(changes),
         )  # fmt: skip
@@ -177,7 +177,7 @@ def _notes(index: StoreIndex, tree: asv_tree.Tree) -> list[str]:
         )
     if strange := sum(item.head.get("strange", 0) for item in index.results()):
         notes.append(f"{units.count(strange, 'value')} that are no numbers")
-    if lines := sum(item.head["bad_lines"] for item in index.readings()):
+    if lines := sum(item.bad_lines for item in index.readings()):
         notes.append(
             f"{units.count(lines, 'line')} of readings that can't be read; see: mlx-velocity validate"
         )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import glob
 import hashlib
 import mmap
 import zlib
@@ -10,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import psutil
 from numpy.typing import NDArray
 
 from mlx_velocity import readings
@@ -24,6 +26,7 @@ def write(path: Path, columns: Iterable[Column]) -> dict[str, Any]:
 
     What is equal is written once, and a column of one number not at all. Raises OSError where the disk refuses.
     """
+    _clear(path)
     places: dict[bytes, int] = {}
     listed: list[list[Any]] = []
     size = checksum = 0
@@ -69,3 +72,11 @@ def _is_one(column: Column) -> bool:
     """Whether it holds one number alone; one that is no number equals itself here."""
     first = column[:1]
     return bool(((column == first) | ((column != column) & (first != first))).all())
+
+
+def _clear(path: Path) -> None:
+    """Remove what processes that were killed left beside a file: it may be large."""
+    for left in path.parent.glob(f".{glob.escape(path.name)}.*.new"):
+        pid = left.name.split(".")[-2]
+        if pid.isdigit() and not psutil.pid_exists(int(pid)):
+            left.unlink(missing_ok=True)

@@ -12,7 +12,7 @@ import sqlite3
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Executor
 from contextlib import closing
-from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -20,18 +20,18 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mlx_velocity import readings
 from mlx_velocity.errors import InputError
 from mlx_velocity.store import columns as packed
 from mlx_velocity.store import files as stored_files
 from mlx_velocity.store import reading, walk
 from mlx_velocity.store.columns import Columns, Key
 from mlx_velocity.store.files import File
-from mlx_velocity.store.rows import read_head, row_checksum
+from mlx_velocity.store.rows import Stored, row_checksum
 from mlx_velocity.tracks import Track
 
-FORMAT = 5
-"""Of the index. 1: first version; 2: joules of a call, and the control; 3 to 5: a checksum in every row. Another format is no
+FORMAT = 6
+"""Of the index. 1: first version; 2: joules of a call, and the control; 3 to 5: a checksum in every row; 6: machine and
+bad lines beside the head. Another format is no
 error: the index is made again."""
 FOLDER = "index"
 PATIENCE_S = 60.0
@@ -43,41 +43,15 @@ OUTSIDE = (
 
 TABLES = """
 CREATE TABLE files (id INTEGER PRIMARY KEY, path TEXT UNIQUE NOT NULL, fingerprint TEXT NOT NULL, kind TEXT NOT NULL,
-    problem TEXT NOT NULL, commit_hash TEXT NOT NULL, environment TEXT NOT NULL, head TEXT NOT NULL, checksum INTEGER NOT NULL);
+    problem TEXT NOT NULL, commit_hash TEXT NOT NULL, environment TEXT NOT NULL, machine TEXT NOT NULL,
+    bad_lines TEXT NOT NULL, head TEXT NOT NULL, checksum INTEGER NOT NULL);
 CREATE TABLE columns (file INTEGER PRIMARY KEY, checksum INTEGER NOT NULL, data BLOB NOT NULL);
 CREATE TABLE keys (id INTEGER PRIMARY KEY, benchmark TEXT NOT NULL, version TEXT, params TEXT, checksum INTEGER NOT NULL);
 CREATE TABLE derived (name TEXT PRIMARY KEY, checksum INTEGER NOT NULL, data BLOB NOT NULL);
 """
-ROW = ("path", "fingerprint", "kind", "problem", "commit_hash", "environment", "head")
+ROW = ("path", "fingerprint", "kind", "problem", "commit_hash", "environment", "machine", "bad_lines", "head")
 """Columns of the table of files, which its checksum is of."""
 Progress = Callable[[int, int], None]
-
-
-@dataclass(frozen=True)
-class Stored:
-    """A stored file that could be read."""
-
-    id: int
-    path: str
-    """Below the folder of results: `<machine>/<commit>-<environment>.json`, or `….readings.jsonl`."""
-    commit: str
-    """Full hash of a result file; of a readings file as much of it as its name holds."""
-    environment: str
-    head: dict[str, Any]
-    """Of a result: params, env_vars, python, requirements, date_ms. Of readings: environment, launches, order,
-    failures, set_aside, bad_lines."""
-    fingerprint: str = ""
-    """Changes when the file does."""
-
-    @property
-    def machine(self) -> str:
-        """Folder of the machine."""
-        return self.path.partition("/")[0]
-
-    @property
-    def stem(self) -> str:
-        """What a result file and the readings beside it share."""
-        return self.path.removesuffix(readings.SUFFIX).removesuffix(".json")
 
 
 class StoreIndex:
@@ -130,17 +104,21 @@ class StoreIndex:
 
     # What is stored
 
-    def results(self) -> list[Stored]:
-        """asv's result files of machines that can be read, by path."""
-        return [item for item in self._files if item.path.endswith(".json")]
+    def results(self, machine: str | None = None) -> list[Stored]:
+        """asv's result files, by path: of all machines that can be read, or of one."""
+        return _of(self._results, machine)
 
-    def readings(self) -> list[Stored]:
-        """Our readings files, by path."""
-        return [item for item in self._files if not item.path.endswith(".json")]
+    def readings(self, machine: str | None = None) -> list[Stored]:
+        """Our readings files, in the same way."""
+        return _of(self._readings, machine)
+
+    def measured_machines(self) -> list[str]:
+        """The machines that have results, by name."""
+        return list(self._results)
 
     def measured_commits(self, machine: str) -> set[str]:
         """Full hashes of the commits that a machine has results of."""
-        return {item.commit for item in self.results() if item.machine == machine}
+        return {item.commit for item in self.results(machine)}
 
     def full_commits(self) -> dict[str, str]:
         """Stem → full hash: what the names of readings files begin with."""
@@ -249,7 +227,8 @@ class StoreIndex:
             done += len(files)
             if progress is not None:
                 progress(done, len(changed))
-        self._files = []
+        self._results: dict[str, list[Stored]] = {}
+        self._readings: dict[str, list[Stored]] = {}
         # What others write from now on is not seen: numbers of rows stay valid until this is closed.
         self._base.execute("BEGIN")
         # Looked at now: a damaged index is made again from the start.
@@ -257,22 +236,24 @@ class StoreIndex:
         seen = 0
         query = f"SELECT id, {', '.join(ROW)}, checksum FROM files ORDER BY path"
         for number, *row, checksum in self._base.execute(query):
-            path, mark, _, problem, commit, environment, head = row
+            path, mark, kind, problem, commit, environment, named, bad_lines, head = row
             if path not in there:
                 continue
             if row_checksum(*row) != checksum:
                 raise ValueError("a damaged row")
             seen += 1
-            if not undescribed and path.partition("/")[0] not in self.machines:
+            machine = path.partition("/")[0]
+            if not undescribed and machine not in self.machines:
                 continue
-            item = Stored(number, path, commit, environment, read_head(head), mark)
-            name = self.machines.get(item.machine, {}).get("machine")
-            if name and not problem and path.endswith(".json") and item.head["params"].get("machine") != name:
+            item = Stored(number, path, commit, environment, head, mark, int(bad_lines))
+            name = self.machines.get(machine, {}).get("machine")
+            is_result = kind == stored_files.RESULT
+            if name and not problem and is_result and named != name:
                 problem = f"it was not measured on {name}, as {walk.MACHINE_FILE} beside it says"
             if problem:
                 self.problems.append((path, problem))
             else:
-                self._files.append(item)
+                (self._results if is_result else self._readings).setdefault(machine, []).append(item)
         if seen != len(there):
             raise ValueError("a row is lost, or there twice")
 
@@ -289,9 +270,13 @@ class StoreIndex:
         for item in files:
             spec, data = packed.pack(_numbered(item, numbers))
             head = json.dumps({**item.head, "columns": spec})
-            row = (item.path, item.fingerprint, item.kind, item.problem, item.commit, item.environment, head)
+            named = str(item.head.get("params", {}).get("machine", ""))
+            row = (
+                item.path, item.fingerprint, item.kind, item.problem, item.commit, item.environment, named,
+                str(item.head.get("bad_lines", 0)), head,
+            )  # fmt: skip
             made = self._base.execute(
-                f"INSERT INTO files ({', '.join(ROW)}, checksum) VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+                f"INSERT INTO files ({', '.join(ROW)}, checksum) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
                 (*row, row_checksum(*row)),
             )
             checksum = row_checksum(item.path, json.dumps(spec), data)
@@ -306,6 +291,10 @@ class StoreIndex:
                 row = (known[key], *key)
                 self._base.execute("INSERT INTO keys VALUES (?, ?, ?, ?, ?)", (*row, row_checksum(*row)))
         return np.array([known[key] for key in keys], np.int32)
+
+
+def _of(files: dict[str, list[Stored]], machine: str | None) -> list[Stored]:
+    return list(chain.from_iterable(files.values())) if machine is None else files.get(machine, [])
 
 
 def _keys(base: sqlite3.Connection) -> list[Key]:
