@@ -38,6 +38,7 @@ from mlx_velocity.comparison import Break, Comparison, End, Header, PairReading,
 from mlx_velocity.environments import Prepared
 from mlx_velocity.errors import EnvironmentFailure, InputError, MeasurementError, VelocityError
 from mlx_velocity.report import document, markdown, text
+from mlx_velocity.store.files import no_garbage
 from mlx_velocity.verdict import Rule
 from mlx_velocity.workers import LocalWorker, Worker, WorkerError
 
@@ -134,7 +135,8 @@ def stored(track: tracks.Track, options: CompareOptions) -> Comparison:
     folder = track.results_dir / str(machine.describe(options.machine)["machine"]) / FOLDER
     for path in comparisons.newest_first(folder, options.base, options.head):
         try:
-            found = comparisons.read(path)
+            with no_garbage():
+                found = comparisons.read(path)
         except InputError as error:
             # One broken file must not hide the good ones before it.
             _warn("passed over", str(error))
