@@ -221,8 +221,9 @@ def mean_error(points: int, chances: Numbers, variances: Numbers) -> float:
 @lru_cache(maxsize=4096)
 def _mean_parts(points: int) -> Numbers:
     """(K,): the share of each kind's variance that the mean of so many points in a row keeps."""
-    lags = np.arange(1, points)
-    drift = np.array([points + 2 * float(((points - lags) * rho**lags).sum()) for rho in RHOS]) / points**2
+    # The sum of (points - lag) rho^lag over all lags, as the geometric series that it is.
+    lagged = RHOS * (points * (1 - RHOS) - (1 - RHOS**points)) / (1 - RHOS) ** 2
+    drift = (points + 2 * lagged) / points**2
     parts: Numbers = SHARES / points + (1 - SHARES) * drift
     return parts
 

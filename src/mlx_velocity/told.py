@@ -17,6 +17,7 @@ from mlx_velocity.history_report import HistoryReport, MachineHistory, Unread
 from mlx_velocity.series import Found, Series
 from mlx_velocity.store.index import StoreIndex
 from mlx_velocity.store.reading import usable_cores
+from mlx_velocity.store.rows import read_json
 from mlx_velocity.store.stamp import stamp
 from mlx_velocity.tracks import Track
 from mlx_velocity.windows import Memory
@@ -136,7 +137,7 @@ class _Detector:
     ) -> None:
         self._index, self._name, self._pool = index, f"windows:{FORMAT}:{folder}", pool
         self._progress = progress
-        self._known: Memory = json.loads(index.derived([self._name]).get(self._name, b"{}"))
+        self._known: Memory = read_json(index.derived([self._name]).get(self._name, b"{}"))
         self._used: Memory = {}
 
     def __call__(self, many: Sequence[Series], rule: changepoints.Rule) -> list[Found]:
