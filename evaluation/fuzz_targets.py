@@ -31,6 +31,7 @@ from mlx_velocity import (
     results,
     tracks,
 )
+from mlx_velocity.commands import history
 from mlx_velocity.errors import VelocityError
 from mlx_velocity.monitor import recording
 from mlx_velocity.offline import manifest
@@ -103,6 +104,7 @@ def target(name: str, project: Project, folder: Path) -> Target:
             inside / "x.jsonl", brief((project.folder / RECORDING).read_bytes()), recording.read
         ),
         "index": lambda: index_target(project),
+        "told": lambda: told_target(project),
         "notes": lambda: notes_target(inside),
     }
     return build[name]()
@@ -300,6 +302,33 @@ def index_target(project: Project) -> Target:
         return REFUSED if found is None else READ
 
     return Target([seed], feed, text=False)
+
+
+def told_target(project: Project) -> Target:
+    """What `history` keeps in the index and beside it: however it is damaged, it tells what the files say."""
+    track = tracks.load(project.folder / "asv.conf.json")
+
+    def tell() -> Any:
+        return history.tell(track, history.HistoryOptions())
+
+    right = tell()
+    index = track.work_dir / "index" / f"{track.name}.sqlite3"
+    (columns,) = index.parent.glob("*.columns")
+    seeds = {b"i": (index, index.read_bytes()), b"c": (columns, columns.read_bytes())}
+
+    def feed(data: bytes) -> Answer:
+        for suffix in ("-wal", "-shm", "-journal"):
+            index.with_name(index.name + suffix).unlink(missing_ok=True)
+        for path, whole in seeds.values():
+            path.write_bytes(whole)
+        path, _ = seeds.get(data[:1], seeds[b"c"])
+        path.write_bytes(data[1:])
+        found = refuses(tell)
+        if found is not None and found != right:
+            raise Wrong("history tells something else than the files say")
+        return REFUSED if found is None else READ
+
+    return Target([mark + whole for mark, (_, whole) in seeds.items()], feed, text=False)
 
 
 def notes_target(folder: Path) -> Target:

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
+import tempfile
+from pathlib import Path
 
 import psutil
+import pytest
 
 PROGRAM = """
 import os, time
@@ -19,9 +23,18 @@ if __name__ == "__main__":
 """
 
 
-def test_none_is_left_of_one_that_was_killed() -> None:
-    """Whoever is killed leaves no process that waits for work, and none that made the others."""
-    parent = subprocess.Popen([sys.executable, "-c", PROGRAM], stdout=subprocess.PIPE, text=True)
+@pytest.mark.parametrize("folder", ["forked", "spawned"])
+def test_none_is_left_of_one_that_was_killed(folder: str, tmp_path: Path) -> None:
+    """Whoever is killed leaves no process that waits for work, and none that made the others; where the folder of
+    temporary files has too long a name for a socket, too."""
+    place = Path(tempfile.gettempdir()) if folder == "forked" else tmp_path / ("t" * 90)
+    place.mkdir(exist_ok=True)
+    parent = subprocess.Popen(
+        [sys.executable, "-c", PROGRAM],
+        stdout=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "TMPDIR": str(place)},
+    )
     assert parent.stdout is not None
     with parent:
         pids = [int(pid) for pid in parent.stdout.readline().split()]

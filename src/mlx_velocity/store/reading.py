@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+import tempfile
 import threading
 from collections.abc import Iterator
 from concurrent.futures import Executor, ProcessPoolExecutor
@@ -17,8 +18,8 @@ BATCH = 32
 """Files that a process reads at a time."""
 THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "VECLIB_MAXIMUM_THREADS")
 """Environment variables that say how many threads a library of linear algebra starts."""
-FORKS = sys.platform == "linux"
-"""Whether processes are forked from one that has loaded everything: elsewhere that is not safe with every library."""
+LONGEST_FOLDER = 60
+"""Of temporary files: the name of a socket in it may have 107 bytes."""
 ALONE = 1000
 """Files that are read here: starting other processes takes longer."""
 
@@ -43,8 +44,8 @@ def processes(warm: str | None = None) -> Iterator[Executor]:
     before = {name: os.environ.get(name) for name in THREADS}
     # numpy looks at them when it is loaded, which each process does for itself.
     os.environ.update(dict.fromkeys(THREADS, "1"))
-    context = get_context("forkserver" if FORKS else "spawn")
-    if FORKS:
+    context = get_context("forkserver" if forks() else "spawn")
+    if forks():
         context.set_forkserver_preload([warm] if warm else [])
     pool = ProcessPoolExecutor(usable_cores(), context, _end_with_parent)
     try:
@@ -58,9 +59,14 @@ def processes(warm: str | None = None) -> Iterator[Executor]:
                 os.environ[name] = value
 
 
+def forks() -> bool:
+    """Whether processes are forked from one that has loaded everything: beyond Linux that is not safe with every library."""
+    return sys.platform == "linux" and len(os.fsencode(tempfile.gettempdir())) <= LONGEST_FOLDER
+
+
 def get_ready() -> None:
     """Begin to load what the processes need, while something else is done here."""
-    if FORKS and usable_cores() > 1:
+    if forks() and usable_cores() > 1:
         forkserver.ensure_running()
 
 
