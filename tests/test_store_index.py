@@ -152,7 +152,18 @@ def test_a_replaced_file_of_equal_size_and_time_is_read(track: tracks.Track) -> 
 
 
 @pytest.mark.parametrize(
-    "harm", ["cut off", "no database", "empty", "another format", "no tables", "a later format"]
+    "harm",
+    [
+        "cut off",
+        "no database",
+        "empty",
+        "another format",
+        "no tables",
+        "a later format",
+        "UPDATE keys SET params = CAST(params AS BLOB)",
+        "UPDATE files SET head = CAST(head AS BLOB)",
+        "UPDATE files SET commit_hash = 1",
+    ],
 )
 def test_a_damaged_index_is_made_again(track: tracks.Track, harm: str) -> None:
     """Whatever happens to the index, the next call says what the files say."""
@@ -169,6 +180,8 @@ def test_a_damaged_index_is_made_again(track: tracks.Track, harm: str) -> None:
         base = sqlite3.connect(path)
         if harm == "no tables":
             base.executescript("DROP TABLE files")
+        elif harm.startswith("UPDATE"):
+            base.execute(harm)
         else:
             base.execute(f"PRAGMA user_version = {FORMAT + 1 if harm == 'a later format' else 0}")
         base.commit()
