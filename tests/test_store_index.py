@@ -104,8 +104,8 @@ def test_launches_and_failures_are_those_of_the_readings(track: tracks.Track) ->
             assert item.head["environment"]["packages"]["package-3"] == "1.0"
             assert set(columns) >= {"load_1m", "swap_growth_bytes"}
             assert "temperature_c" not in columns, "what no measurement has is not kept"
-        assert {item.stem for item in index.readings()} == set(index.full_commits())
-        assert len(index.measured_commits("machine-0")) == STORE.commits
+        assert {item.stem for item in index.readings()} == {item.stem for item in index.results()}
+        assert len({item.commit for item in index.results("machine-0")}) == STORE.commits
 
 
 def test_a_file_is_read_once(track: tracks.Track) -> None:

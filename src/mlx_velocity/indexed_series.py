@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mlx_velocity import changes, launch_columns, metrics, parameters, points, readings, stored_series
+from mlx_velocity import changes, launch_columns, metrics, parameters, readings, stored_series
 from mlx_velocity.points import NOT_MEASURED, Gaps, Points
 from mlx_velocity.series import Series
 from mlx_velocity.store.index import StoreIndex
@@ -67,7 +67,6 @@ def of_machine(index: StoreIndex, folder: str, line: Sequence[str], benchmarks: 
     made = MachineSeries(folder)
     place = {commit: number for number, commit in enumerate(line)}
     found = _Found(index, benchmarks, made)
-    full = {item.stem: item.commit for item in index.results(folder)}
     results_of = {item.stem: item for item in index.results(folder)}
     readings_of = {item.stem: item for item in index.readings(folder)}
     # A result whose readings can't be read would pass for one that stock asv measured.
@@ -76,7 +75,8 @@ def of_machine(index: StoreIndex, folder: str, line: Sequence[str], benchmarks: 
     }
     commits = {}
     for stem in {*results_of, *readings_of} - broken:
-        commit = full.get(stem) or _full(readings_of[stem].commit, line)
+        result = results_of.get(stem)
+        commit = result.commit if result else _full(readings_of[stem].commit, line)
         if commit in place:
             commits[stem] = commit
         else:
@@ -282,7 +282,7 @@ class _Found:
         name, version, text = case
         params = tuple(map(str, json.loads(text)))
         unit = _unit(name, self.benchmarks)
-        columns = {name: rows[name] for name in points.COLUMNS}
+        columns = {name: rows[name] for name in Points.COLUMNS}
         held = Points(line, reasons=("", DISTURBED), **columns)
         borders, why = [], []
         around = rows["around"]
@@ -321,4 +321,4 @@ def _gaps(line: Sequence[str], places: Array, reasons: dict[int, str]) -> Gaps:
     words = {reason: number for number, reason in enumerate(texts)}
     why = np.zeros(len(missing), np.int32)
     why[np.searchsorted(missing, tried)] = [words[reasons[number]] for number in tried]
-    return Gaps(line, missing, why, tuple(words))
+    return Gaps(line, missing, why, reasons=tuple(words))

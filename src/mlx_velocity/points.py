@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import Any, overload
+from typing import Any, ClassVar, Self, TypeVar, overload
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 Numbers = NDArray[np.float64]
 Whole = NDArray[np.int64] | NDArray[np.int32]
 NOT_MEASURED = "not measured"
-COLUMNS = ("place", "value", "error", "launches", "samples", "control", "why")
+Row = TypeVar("Row")
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,13 +45,54 @@ class Gap:
 
 
 @dataclass(frozen=True, eq=False)
-class Points(Sequence[Point]):
-    """Points as a sequence of Point, each made when it is asked for. Columns of n numbers each."""
+class Rows(Sequence[Row]):
+    """A sequence whose items are made when they are asked for, from columns of n numbers each."""
+
+    COLUMNS: ClassVar[tuple[str, ...]]
+    """The fields that are columns, in the order in which `_row` takes an item's numbers."""
 
     line: Sequence[str]
     """Full hashes of commits, shared by many series."""
     place: Whole
-    """(n,): where each point's commit stands on the line."""
+    """(n,): where each item's commit stands on the line, rising."""
+    reasons: tuple[str, ...] = field(kw_only=True)
+    """What the column `why` counts in."""
+
+    def __len__(self) -> int:
+        return len(self.place)
+
+    @overload
+    def __getitem__(self, index: int) -> Row: ...
+    @overload
+    def __getitem__(self, index: slice) -> Self: ...
+    def __getitem__(self, index: int | slice) -> Row | Self:
+        if isinstance(index, slice):
+            return self._taken(index)
+        return self._row(*(getattr(self, name)[index].item() for name in self.COLUMNS))
+
+    def __iter__(self) -> Iterator[Row]:
+        return map(self._row, *(getattr(self, name).tolist() for name in self.COLUMNS))
+
+    def __eq__(self, other: Any) -> bool:
+        if not isinstance(other, Sequence):
+            return NotImplemented
+        return len(self) == len(other) and all(one == two for one, two in zip(self, other, strict=True))
+
+    __hash__ = None  # type: ignore[assignment]
+
+    def _taken(self, which: slice | NDArray[np.bool_]) -> Self:
+        return replace(self, **{name: getattr(self, name)[which] for name in self.COLUMNS})
+
+    def _row(self, *numbers: Any) -> Row:
+        raise NotImplementedError
+
+
+@dataclass(frozen=True, eq=False)
+class Points(Rows[Point]):
+    """Points, oldest first."""
+
+    COLUMNS = ("place", "value", "error", "launches", "samples", "control", "why")
+
     value: Numbers
     error: Numbers
     """Not a number where there is none."""
@@ -61,7 +102,6 @@ class Points(Sequence[Point]):
     """Not a number where there is none."""
     why: NDArray[np.int8]
     """0, or where the reason of a disturbed point stands among the reasons."""
-    reasons: tuple[str, ...] = ("",)
 
     @staticmethod
     def of(points: Iterable[Point]) -> Points:
@@ -79,7 +119,7 @@ class Points(Sequence[Point]):
             np.array([point.samples for point in listed], np.int64),
             _numbers(point.control for point in listed),
             np.array([reasons.index(point.disturbed) for point in listed], np.int8),
-            reasons,
+            reasons=reasons,
         )
 
     @cached_property
@@ -88,34 +128,7 @@ class Points(Sequence[Point]):
         found: NDArray[np.bool_] = self.why != 0
         return found
 
-    @property
-    def commits(self) -> list[str]:
-        """The full hash of each point's commit."""
-        return list(map(self.line.__getitem__, self.place.tolist()))
-
-    def __len__(self) -> int:
-        return len(self.value)
-
-    @overload
-    def __getitem__(self, index: int) -> Point: ...
-    @overload
-    def __getitem__(self, index: slice) -> Points: ...
-    def __getitem__(self, index: int | slice) -> Point | Points:
-        if isinstance(index, slice):
-            return replace(self, **{name: getattr(self, name)[index] for name in COLUMNS})
-        return self._point(*(getattr(self, name)[index].item() for name in COLUMNS))
-
-    def __iter__(self) -> Iterator[Point]:
-        return map(self._point, *(getattr(self, name).tolist() for name in COLUMNS))
-
-    def __eq__(self, other: Any) -> bool:
-        if not isinstance(other, Sequence):
-            return NotImplemented
-        return len(self) == len(other) and all(one == two for one, two in zip(self, other, strict=True))
-
-    __hash__ = None  # type: ignore[assignment]
-
-    def _point(
+    def _row(
         self, place: int, value: float, error: float, launches: int, samples: int, control: float, why: int
     ) -> Point:
         return Point(
@@ -129,49 +142,23 @@ def _numbers(values: Iterable[float | None]) -> Numbers:
 
 
 @dataclass(frozen=True, eq=False)
-class Gaps(Sequence[Gap]):
-    """Gaps as a sequence of Gap, each made when it is asked for. Columns of n numbers each."""
+class Gaps(Rows[Gap]):
+    """Gaps, oldest first."""
 
-    line: Sequence[str]
-    """Full hashes of commits, shared by many series."""
-    place: Whole
-    """(n,): where each gap's commit stands on the line, rising."""
+    COLUMNS = ("place", "why")
+
     why: NDArray[np.int32]
     """(n,): which of the reasons."""
-    reasons: tuple[str, ...] = (NOT_MEASURED,)
 
     @property
     def tried(self) -> Gaps:
         """Those that somebody tried to measure."""
-        tried = self.why != self.reasons.index(NOT_MEASURED)
-        return replace(self, place=self.place[tried], why=self.why[tried])
+        return self._taken(self.why != self.reasons.index(NOT_MEASURED))
 
-    def __len__(self) -> int:
-        return len(self.place)
-
-    @overload
-    def __getitem__(self, index: int) -> Gap: ...
-    @overload
-    def __getitem__(self, index: slice) -> Gaps: ...
-    def __getitem__(self, index: int | slice) -> Gap | Gaps:
-        if isinstance(index, slice):
-            return replace(self, place=self.place[index], why=self.why[index])
-        return Gap(self.line[self.place[index]], self.reasons[self.why[index]])
-
-    def __iter__(self) -> Iterator[Gap]:
-        return (
-            Gap(self.line[place], self.reasons[why])
-            for place, why in zip(self.place.tolist(), self.why.tolist(), strict=True)
-        )
-
-    def __eq__(self, other: Any) -> bool:
-        if not isinstance(other, Sequence):
-            return NotImplemented
-        return list(self) == list(other)
-
-    __hash__ = None  # type: ignore[assignment]
+    def _row(self, place: int, why: int) -> Gap:
+        return Gap(self.line[place], self.reasons[why])
 
 
 def no_gaps() -> Gaps:
     """Of a series that lacks nothing."""
-    return Gaps((), np.zeros(0, np.int32), np.zeros(0, np.int32))
+    return Gaps((), np.zeros(0, np.int32), np.zeros(0, np.int32), reasons=(NOT_MEASURED,))

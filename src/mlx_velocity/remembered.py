@@ -9,16 +9,15 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from mlx_velocity import history, points
+from mlx_velocity import history
 from mlx_velocity.history_report import Border, CaseHistory, Shift
-from mlx_velocity.points import Gaps, Points
+from mlx_velocity.points import Gaps, Points, Rows
 from mlx_velocity.run_report import Commit
 from mlx_velocity.series import Segment
 from mlx_velocity.store import blocks
 from mlx_velocity.store.index import StoreIndex
 from mlx_velocity.store.rows import read_json
 
-GAPS = ("place", "why")
 DAMAGED = (ValueError, KeyError, TypeError, AttributeError, IndexError)
 
 
@@ -43,10 +42,9 @@ def keep(index: StoreIndex, machine: str, key: str, line: Sequence[history.Commi
     columns: list[blocks.Column] = []
 
     def plain(item: Any) -> Any:
-        if not isinstance(item, (Points, Gaps)):
+        if not isinstance(item, Rows):
             return {part.name: getattr(item, part.name) for part in dataclasses.fields(item)}
-        names = points.COLUMNS if isinstance(item, Points) else GAPS
-        columns.extend(getattr(item, name) for name in names)
+        columns.extend(getattr(item, name) for name in item.COLUMNS)
         return {"end": len(columns), "reasons": item.reasons}
 
     text = json.dumps(told, default=plain)
@@ -97,8 +95,8 @@ def _case(held: dict[str, Any], line: Sequence[str], columns: Sequence[blocks.Co
         "borders": lambda items: [Border(**item) for item in items],
         "segments": lambda items: [Segment(**item) for item in items],
         "shifts": lambda items: list(map(_shift, items)),
-        "points": lambda item: Points(**taken("points", points.COLUMNS)),
-        "gaps": lambda item: Gaps(**taken("gaps", GAPS)),
+        "points": lambda item: Points(**taken("points", Points.COLUMNS)),
+        "gaps": lambda item: Gaps(**taken("gaps", Gaps.COLUMNS)),
     }
     return CaseHistory(**{name: made[name](item) if name in made else item for name, item in held.items()})
 

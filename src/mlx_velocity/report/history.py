@@ -16,7 +16,7 @@ from rich.text import Text
 
 from mlx_velocity import history_report, units
 from mlx_velocity.history_report import CaseHistory, HistoryReport, MachineHistory, Shift
-from mlx_velocity.points import Gaps, Points
+from mlx_velocity.points import Rows
 from mlx_velocity.report import history_words as words
 from mlx_velocity.report import sparkline, text
 
@@ -46,7 +46,7 @@ def document(told: HistoryReport) -> str:
 
 def _plain(data: Any) -> Any:
     """What JSON can hold: records as objects, and null for what is no finite number."""
-    if isinstance(data, (list, tuple, Points, Gaps)):
+    if isinstance(data, (list, tuple, Rows)):
         return [_plain(value) for value in data]
     if dataclasses.is_dataclass(data):
         return {item.name: _plain(getattr(data, item.name)) for item in dataclasses.fields(data)}

@@ -116,14 +116,6 @@ class StoreIndex:
         """The machines that have results, by name."""
         return list(self._results)
 
-    def measured_commits(self, machine: str) -> set[str]:
-        """Full hashes of the commits that a machine has results of."""
-        return {item.commit for item in self.results(machine)}
-
-    def full_commits(self) -> dict[str, str]:
-        """Stem → full hash: what the names of readings files begin with."""
-        return {item.stem: item.commit for item in self.results()}
-
     def failures(self) -> Iterator[tuple[Stored, dict[str, Any]]]:
         """Each failure with the readings file it is in: outcome, reason, benchmark, version, params, exit_code."""
         for item in self.readings():

@@ -50,15 +50,11 @@ class Stored:
 def row_checksum(*values: Any) -> int:
     """Of a row, whatever it holds: a text and the bytes of that text are not the same."""
     *others, last = values
-    data = last if isinstance(last, bytes) else _marked(last)
-    return checksum("\0".join(map(_marked_text, others)).encode("utf-8", "surrogatepass"), b"\0", data)
+    data = last if isinstance(last, bytes) else b"\1" + _text(last).encode("utf-8", "surrogatepass")
+    return checksum("\0".join(map(_text, others)).encode("utf-8", "surrogatepass"), b"\0", data)
 
 
-def _marked(value: Any) -> bytes:
-    return f"\1{_marked_text(value)}".encode("utf-8", "surrogatepass")
-
-
-def _marked_text(value: Any) -> str:
+def _text(value: Any) -> str:
     return value if isinstance(value, str) else f"\2{value!a}"
 
 
