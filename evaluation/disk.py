@@ -18,8 +18,9 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -80,11 +81,12 @@ def goes_on(project: Project, command: Command, expected: Any) -> list[str]:
     return [] if command.says(project) == expected else ["other results than undisturbed"]
 
 
-def full(project: Project, command: Command, expected: Any, pages: int) -> Iterator[tuple[int, list[str]]]:
-    """Exit code and what was wrong, with a disk of each size until all fits."""
+def full(
+    project: Project, command: Command, expected: Any, turns: Iterable[int]
+) -> Iterator[tuple[int, list[str]]]:
+    """Exit code and what was wrong, with a disk of so many pages, turn by turn until all fits."""
     (folder,) = (project.folder / name for name in command.stored)
-    kib = PAGE_KIB * pages
-    while True:
+    for kib in (PAGE_KIB * pages for pages in turns):
         fresh(project, command)
         with mounted(folder, kib):
             before = contents(project, command.stored)
@@ -95,7 +97,6 @@ def full(project: Project, command: Command, expected: Any, pages: int) -> Itera
         yield done.returncode, [f"{kib} KiB: {told}" for told in wrong]
         if done.returncode in FINE:
             return
-        kib += PAGE_KIB * pages
 
 
 def read_only(project: Project, command: Command, expected: Any) -> Iterator[tuple[int, list[str]]]:
@@ -112,11 +113,10 @@ def read_only(project: Project, command: Command, expected: Any) -> Iterator[tup
 
 
 def refused(
-    project: Project, command: Command, expected: Any, call: str, stride: int
+    project: Project, command: Command, expected: Any, call: str, turns: Iterable[int]
 ) -> Iterator[tuple[int, list[str]]]:
-    """Exit code and what was wrong, with the first, second … call of a kind failing."""
-    number = 1
-    while True:
+    """Exit code and what was wrong, with the call of that number of a kind failing, turn by turn."""
+    for number in turns:
         fresh(project, command)
         before = contents(project, command.stored)
         log = project.folder / "strace.log"
@@ -129,7 +129,22 @@ def refused(
             return
         wrong = ended(done) + damage(project, command, before) + goes_on(project, command, expected)
         yield done.returncode, [f"{call} {number}: {told}" for told in wrong]
-        number += stride
+
+
+def counted(name: str, part: Iterable[tuple[int, list[str]]]) -> Iterator[tuple[int, list[str]]]:
+    """The same, with a line for each hundred and for each that went wrong: a part may take half an hour."""
+    for number, found in enumerate(part, 1):
+        if found[1] or number % 100 == 0:
+            print(f"  {name}: {number} so far {'; '.join(found[1])}", file=sys.stderr, flush=True)
+        yield found
+
+
+def share(text: str) -> tuple[int, int]:
+    """The two numbers of `1/2`."""
+    number, of = map(int, text.split("/"))
+    if not 1 <= number <= of:
+        raise ValueError(text)
+    return number, of
 
 
 def main() -> int:
@@ -139,6 +154,9 @@ def main() -> int:
     )
     parser.add_argument("--quick", action="store_true", help="few sizes and calls of `run`")
     parser.add_argument("--only", choices=COMMANDS, action="append", help="only this command")
+    parser.add_argument(
+        "--share", type=share, default=(1, 1), metavar="I/N", help="each Nth size and call, from the Ith on"
+    )
     parser.add_argument("--json", type=Path, help="keep all figures")
     options = parser.parse_args()
     needed = (["unshare", "-m", "true"], ["strace", "-o", os.devnull, "true"])
@@ -149,7 +167,8 @@ def main() -> int:
         )
         return 2
     wanted = options.only or (COMMANDS[:1] if options.quick else COMMANDS)
-    step, stride = (8, 50) if options.quick else (1, 1)
+    first, step = options.share
+    sizes, calls = ((8, 8), (1, 50)) if options.quick else ((first, step), (first, step))
     rows = []
     print(
         f"{'command':10}{'disk':12}{'times':>6}{'refused and said':>18}{'went well':>11}{'wrong':>7}",
@@ -166,12 +185,14 @@ def main() -> int:
                 raise SystemExit(f"disk: {command.name} fails by itself:\n{done.stdout}{done.stderr}")
             expected = command.says(project)
             parts = {
-                "full": full(project, command, expected, step),
+                "full": full(project, command, expected, count(*sizes)),
                 "read-only": read_only(project, command, expected),
             }
-            parts |= {f"{call} fails": refused(project, command, expected, call, stride) for call in CALLS}
+            parts |= {
+                f"{call} fails": refused(project, command, expected, call, count(*calls)) for call in CALLS
+            }
             for name, part in parts.items():
-                found = list(part)
+                found = list(counted(f"{command.name}, {name}", part))
                 row = {"command": command.name, "disk": name, "times": len(found),
                        "said": sum(code in SAID for code, _ in found), "well": sum(code in FINE for code, _ in found),
                        "wrong": [told for _, all_told in found for told in all_told]}  # fmt: skip
