@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import errno
 import gzip
 import http.client
+import itertools
 import json
 import re
 import shutil
 import socket
+import subprocess
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from http.server import ThreadingHTTPServer
 from pathlib import Path
@@ -382,6 +385,52 @@ def test_the_old_site_stays_where_building_fails(
         made.built(copy)
     assert files_of(copy.html_dir) == before
     assert [path.name for path in copy.html_dir.parent.iterdir() if path.name.startswith(".site-")] == []
+
+
+def test_a_linked_folder_gets_the_site_and_stays_linked(copy: tracks.Track, tmp_path: Path) -> None:
+    """Where html_dir is a link, as to a web server's folder, the site goes where it points and the link stays."""
+    (tmp_path / "served").mkdir()
+    copy.html_dir.parent.mkdir(parents=True, exist_ok=True)
+    copy.html_dir.symlink_to(tmp_path / "served")
+    for _ in range(2):
+        made.built(copy)
+        assert copy.html_dir.is_symlink()
+        assert (tmp_path / "served" / "index.html").is_file()
+    assert sorted(path.name for path in tmp_path.glob(".site-*")) == []
+
+
+def test_a_mount_point_gets_the_site(copy: tracks.Track) -> None:
+    """A folder that is a file system of its own, as in a container, can't be renamed: its contents are replaced, and
+    where that fails in the middle they are put back."""
+    copy.html_dir.mkdir(parents=True)
+    mount = ["mount", "-t", "tmpfs", "tmpfs", str(copy.html_dir)]
+    if shutil.which("mount") is None or subprocess.run(mount, capture_output=True, check=False).returncode:
+        pytest.skip("a file system can't be mounted here: only root can")
+    try:
+        made.built(copy)
+        (copy.html_dir / "old.txt").write_text("old", "utf-8")
+        before = files_of(copy.html_dir)
+        with pytest.MonkeyPatch.context() as patched:
+            patched.setattr(Path, "rename", failing_at(4, Path.rename))
+            with pytest.raises(OSError, match="No space left"):
+                made.built(copy)
+        assert files_of(copy.html_dir) == before
+        assert made.built(copy).tracks[0].made == 0
+        assert before.keys() - files_of(copy.html_dir).keys() == {"old.txt"}
+    finally:
+        subprocess.run(["umount", str(copy.html_dir)], check=True)
+
+
+def failing_at(number: int, call: Callable[..., Any]) -> Callable[..., Any]:
+    """A call that fails once as on a full disk, when it is made for the numbered time."""
+    made_so_far = itertools.count(1)
+
+    def once(*arguments: Any) -> Any:
+        if next(made_so_far) == number:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return call(*arguments)
+
+    return once
 
 
 # The server

@@ -78,14 +78,15 @@ def publish(wanted: Sequence[tracks.Track], html_dir: Path, progress: Progress |
     track failed with where none could be published: the site that was there stays.
     """
     home = wanted[0]
+    html_dir = html_dir.resolve()  # a link stays one
     _check_place(html_dir)
     html_dir.parent.mkdir(parents=True, exist_ok=True)
+    # On the same file system, so that what is made there need only be renamed.
+    beside = html_dir if html_dir.is_mount() else html_dir.parent
     with _alone(home.work_dir, html_dir):
-        for left in html_dir.parent.glob(f"{ASIDE}*"):
+        for left in beside.glob(f"{ASIDE}*"):
             shutil.rmtree(left, ignore_errors=True)  # of a publish that was killed
-        with tempfile.TemporaryDirectory(
-            dir=html_dir.parent, prefix=ASIDE, ignore_cleanup_errors=True
-        ) as aside:
+        with tempfile.TemporaryDirectory(dir=beside, prefix=ASIDE, ignore_cleanup_errors=True) as aside:
             html = Path(aside) / "html"
             html.mkdir(mode=0o755)
             done = Published(html_dir)
@@ -234,12 +235,22 @@ def _alone(work_dir: Path, html_dir: Path) -> Iterator[None]:
 
 
 def _put_in_place(html: Path, target: Path) -> None:
+    """Put a built site in place of the one that is there: at once, or part by part into a mount point, which can't be
+    renamed. What was there is put back where that fails."""
     old = html.with_name("old")
-    if target.exists():
-        target.rename(old)
+    if target.is_mount():
+        old.mkdir()
+        moves = [(path, old / path.name) for path in target.iterdir() if path != html.parent]
+        moves += [(path, target / path.name) for path in html.iterdir()]
+    else:
+        moves = [(target, old)] if target.exists() else []
+        moves.append((html, target))
+    done: list[tuple[Path, Path]] = []
     try:
-        html.rename(target)
+        for source, place in moves:
+            source.rename(place)
+            done.append((source, place))
     except OSError:
-        if old.exists():
-            old.rename(target)
+        for source, place in reversed(done):
+            place.rename(source)
         raise
