@@ -8,8 +8,8 @@ trial), and so on. Each turn of ours is held against the trials of theirs before
 shared machine for longer than a turn cancels. Several launches of each, since a process biases all that it
 measures. On a CPU all are pinned to one core. Like is compared with like:
 
-a trial: the first work after a second at rest is slower (clocks, caches, a GPU's change of process), so that ours
-    rests as long as theirs does before each of its turns, and a turn is one prefill and one decode in theirs' order;
+a trial: the first work after a second at rest is slower (clocks, caches, a GPU's change of process), so that the machine
+    rests for as long before each turn, ours or theirs, and a turn is one prefill and one decode in theirs' order;
 
 prefill: `pp512` is the time from the ids of a prompt to its first token through generate_step, which is
     what `prompt_tps` is made from: same call, prompt length and prefill_step_size.
@@ -51,7 +51,7 @@ STAGES = ("prefill", "decode")
 STEP_SIZE = 2048
 """Both sides' prefill_step_size."""
 DELAY_S = 1
-"""Both rest so long before a trial; theirs is stopped meanwhile and for ours."""
+"""The machine rests so long before each trial of either; theirs is stopped meanwhile and for ours."""
 LIMIT_S = 1800.0
 WRITE = """
 import json, sys
@@ -196,11 +196,13 @@ def asked(worker: LocalWorker, message: dict[str, Any], key: str) -> dict[str, A
 
 
 def our_turn(worker: LocalWorker, model: Path, options: argparse.Namespace) -> Rates:
-    """Tokens per second of one sample of each stage, after the rest that theirs has before a trial."""
+    """Tokens per second of one sample of each stage, with a rest before it and after it: theirs begins right after it."""
     time.sleep(DELAY_S)
     seconds = {
         stage: asked(worker, sample_of(stage, model, options), "seconds")["seconds"] for stage in STAGES
     }
+    # Their own delay is over by then: a process that is stopped sleeps on.
+    time.sleep(DELAY_S)
     return {stage: tokens(stage, options) / float(seconds[stage]) for stage in STAGES}
 
 
