@@ -11,6 +11,10 @@ measures. On a CPU all are pinned to one core. Like is compared with like:
 a trial: the first work after a second at rest is slower (clocks, caches, a GPU's change of process), so that the machine
     rests for as long before each turn, ours or theirs, and a turn is one prefill and one decode in theirs' order;
 
+a process: on a GPU each one has its own luck with cores and memory, by ten per cent where the host is busy, and changing
+    contexts costs the first kernel; so both can run in one instead (--one-process, both_in_one.py): theirs as it is, and ours in
+    the pauses that it makes. What two processes make of it is the other figure;
+
 prefill: `pp512` is the time from the ids of a prompt to its first token through generate_step, which is
     what `prompt_tps` is made from: same call, prompt length and prefill_step_size.
 decode: their clock for `generation_tps` starts when the first token is out and stops when the last one is, and
@@ -78,6 +82,7 @@ def main() -> int:
                 command = [str(python.python), "-c", WRITE, options.spec, str(model), json.dumps(SHAPE)]
                 output(command, variables)
             for number in range(options.launches):
+                alternate = in_one_process if options.one_process else in_two_processes
                 turns, versions = alternate(model.absolute(), options, python)
                 launches.append(turns)
                 told = ", ".join(f"{stage} {ratio(turns, stage).value:.4f}" for stage in STAGES)
@@ -112,6 +117,9 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("-n", "--generation-tokens", type=int, default=128)
     parser.add_argument("--trials", type=int, default=12, help="trials of theirs per launch")
     parser.add_argument("--launches", type=int, default=4, help="times that both processes are started")
+    parser.add_argument(
+        "--one-process", action="store_true", help="both take turns within one process, new for each launch"
+    )
     parser.add_argument("--quick", action="store_true", help="a short launch of a tiny model; judges nothing")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write what was found as JSON")
     options = parser.parse_args()
@@ -136,7 +144,44 @@ def pin(options: argparse.Namespace) -> int | None:
     return core
 
 
-def alternate(
+def in_one_process(
+    model: Path, options: argparse.Namespace, python: installed.Installed
+) -> tuple[list[tuple[Rates, Rates]], dict[str, str]]:
+    """The same, where one process is both."""
+    worker = LocalWorker(python, {"HF_HUB_OFFLINE": "1"})
+    try:
+        versions = versions_of(worker, model)
+    finally:
+        worker.close()
+    asked = {
+        "load": {"do": "load", "model": f"path:{model}"},
+        "warm": [sample_of(stage, model, options, warm=True) for stage in STAGES],
+        "turn": {stage: sample_of(stage, model, options) for stage in STAGES},
+        "rest_s": DELAY_S,
+    }
+    # Their command without `python -m mlx_lm.benchmark`: the rest are its options.
+    theirs = command_of_theirs(model, options, python)[3:]
+    command = [
+        str(python.python),
+        str(Path(__file__).with_name("both_in_one.py")),
+        json.dumps(asked),
+        *theirs,
+    ]
+    text, _ = output(command, {**python.variables(), "HF_HUB_OFFLINE": "1"})
+    # Our first turn comes before their first trial, the others between two.
+    _, *ours = [json.loads(found) for found in re.findall(r"^ours (.*)$", text, re.MULTILINE)]
+    trials = [rates for line in text.splitlines() if (rates := trial_of(line, options))]
+    if (len(trials), len(ours)) != (options.trials, options.trials - 1):
+        raise Incomplete(f"{len(trials)} trials and {len(ours)} turns instead of {options.trials}:\n{text}")
+    turns = [
+        ({stage: tokens(stage, options) / seconds[stage] for stage in STAGES},
+         {stage: math.sqrt(before[stage] * after[stage]) for stage in STAGES})
+        for seconds, before, after in zip(ours, trials[:-1], trials[1:], strict=True)
+    ]  # fmt: skip
+    return turns, versions
+
+
+def in_two_processes(
     model: Path, options: argparse.Namespace, python: installed.Installed
 ) -> tuple[list[tuple[Rates, Rates]], dict[str, str]]:
     """Tokens per second of each turn of ours and of the trials of theirs around it; and the versions."""
@@ -166,12 +211,17 @@ def alternate(
 
 def ready(worker: LocalWorker, model: Path, options: argparse.Namespace) -> dict[str, str]:
     """Load the model on our side and warm both stages up; returns the versions that are measured."""
-    named = {"models": [f"path:{model}"], "dtypes": [], "draft": ""}
-    plan = asked(worker, {"do": "plan", **named}, "modules")
+    versions = versions_of(worker, model)
     asked(worker, {"do": "load", "model": f"path:{model}"}, "model")
     for stage in STAGES:
         asked(worker, sample_of(stage, model, options, warm=True), "seconds")
-    return dict(plan["modules"])
+    return versions
+
+
+def versions_of(worker: LocalWorker, model: Path) -> dict[str, str]:
+    """What is measured."""
+    named = {"models": [f"path:{model}"], "dtypes": [], "draft": ""}
+    return dict(asked(worker, {"do": "plan", **named}, "modules")["modules"])
 
 
 def sample_of(stage: str, model: Path, options: argparse.Namespace, warm: bool = False) -> dict[str, Any]:
@@ -223,13 +273,21 @@ def next_trial(theirs: subprocess.Popen[str], options: argparse.Namespace) -> Ra
     """Tokens per second of the next trial that it prints; raises Incomplete where it ends instead."""
     assert theirs.stdout is not None
     for line in theirs.stdout:
-        if found := re.match(r"Trial +\d+: +prompt_tps=([\d.]+), generation_tps=([\d.]+)", line):
-            made = options.generation_tokens
-            return {"prefill": float(found[1]), "decode": float(found[2]) * made / (made + 1)}
+        if rates := trial_of(line, options):
+            return rates
     _, said = theirs.communicate()
     raise Incomplete(
         f"mlx_lm.benchmark ended with {theirs.returncode}:\n" + "\n".join(said.splitlines()[-20:])
     )
+
+
+def trial_of(line: str, options: argparse.Namespace) -> Rates | None:
+    """Tokens per second of the trial that a line of theirs tells, over as many tokens as ours."""
+    found = re.match(r"Trial +\d+: +prompt_tps=([\d.]+), generation_tps=([\d.]+)", line)
+    if not found:
+        return None
+    made = options.generation_tokens
+    return {"prefill": float(found[1]), "decode": float(found[2]) * made / (made + 1)}
 
 
 def ratio(turns: list[tuple[Rates, Rates]], stage: str) -> stats.Ratio:
@@ -247,6 +305,7 @@ def summary(
     stages = {stage: compared(launches, stage) for stage in STAGES}
     return {
         "quick": options.quick,
+        "processes": 1 if options.one_process else 2,
         "versions": versions,
         "model": options.model.name if options.model else options.spec,
         "core": core,
@@ -255,6 +314,10 @@ def summary(
         "decoded_tokens": options.generation_tokens,
         "launches": len(launches),
         "turns": sum(map(len, launches)),
+        "ratios_of_turns": [
+            [{stage: ours[stage] / theirs[stage] for stage in STAGES} for ours, theirs in launch]
+            for launch in launches
+        ],
         "stages": stages,
         "goal": GOAL,
         "met": all(abs(stage["ratio"] - 1) <= GOAL for stage in stages.values()),
@@ -279,7 +342,7 @@ def show(report: dict[str, Any]) -> None:
     where = "free" if report["core"] is None else f"pinned to core {report['core']}"
     versions = ", ".join(f"{name} {number}" for name, number in report["versions"].items())
     print(
-        f"\n{report['model']}, {versions}, {where}, {report['prompt_tokens']} prompt tokens, "
+        f"\n{report['model']}, {versions}, {'one process' if report['processes'] == 1 else 'two processes'}, {where}, {report['prompt_tokens']} prompt tokens, "
         f"{report['decoded_tokens']} decoded, {report['turns']} turns in {report['launches']} launches"
     )
     print(f"{'':10}{'ours':>12}{'mlx_lm':>12}{'ratio':>9}   95 % interval     launches from … to")

@@ -36,10 +36,10 @@ PRINTED = {
 }
 
 
-def quick(name: str, folder: Path) -> dict[str, Any]:
+def quick(name: str, folder: Path, *options: str) -> dict[str, Any]:
     """What a quick run of a script wrote as JSON; it must end well and print the same for a reader."""
     found = folder / "found.json"
-    command = [sys.executable, str(EVALUATION / f"{name}.py"), "--quick", "--json", str(found)]
+    command = [sys.executable, str(EVALUATION / f"{name}.py"), "--quick", *options, "--json", str(found)]
     # Not in pytest's folder: asv's forkserver makes a socket, whose path may have some 100 characters.
     with tempfile.TemporaryDirectory(prefix="mv-") as place:
         environment = {**os.environ, "TMPDIR": place}
@@ -62,7 +62,8 @@ def is_positive(number: float) -> bool:
 
 def test_every_script_is_tested() -> None:
     scripts = {path.stem for path in EVALUATION.glob("*.py") if "__main__" in path.read_text("utf-8")}
-    assert scripts == {*PRINTED, "ab_real"}
+    # both_in_one is started by bench_agrees.
+    assert scripts == {*PRINTED, "ab_real", "both_in_one"}
 
 
 @pytest.mark.network
@@ -169,10 +170,12 @@ def test_agree_with_mlx_lm_says_what_failed(tmp_path: Path) -> None:
     assert "no config.json" in done.stderr
 
 
-def test_bench_agrees_measures_both_sides(tmp_path: Path) -> None:
-    """A quick run has prefill and decode of both commands in turns, from the same versions."""
+@pytest.mark.parametrize("options", [[], ["--one-process"]])
+def test_bench_agrees_measures_both_sides(tmp_path: Path, options: list[str]) -> None:
+    """A quick run has prefill and decode of both commands in turns, from the same versions; in one process too."""
     pytest.importorskip("mlx_lm")
-    report = quick("bench_agrees", tmp_path)
+    report = quick("bench_agrees", tmp_path, *options)
+    assert report["processes"] == 2 - len(options)
     assert set(report["stages"]) == {"prefill", "decode"}
     assert set(report["versions"]) == {"mlx", "mlx_lm"}
     assert (report["launches"], report["turns"]) == (1, 3)
@@ -184,13 +187,15 @@ def test_bench_agrees_measures_both_sides(tmp_path: Path) -> None:
         assert len(row["ratios_of_launches"]) == 1
 
 
-def test_bench_agrees_says_what_failed(tmp_path: Path) -> None:
+@pytest.mark.parametrize("options", [[], ["--one-process"]])
+def test_bench_agrees_says_what_failed(tmp_path: Path, options: list[str]) -> None:
     """A folder that is no model ends with 4 and the reason."""
     pytest.importorskip("mlx_lm")
     command = [
         sys.executable,
         str(EVALUATION / "bench_agrees.py"),
         "--quick",
+        *options,
         "--model",
         str(tmp_path / "no model"),
     ]

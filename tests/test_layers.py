@@ -180,6 +180,7 @@ LAYERS = {
                 "dissect",
                 "interleave",
                 "judge",
+                "kernels",
                 "launches",
                 "rotation",
             }

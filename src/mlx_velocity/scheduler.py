@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import statistics
 import time
@@ -96,11 +97,13 @@ def run_plans(
     say: Callable[[Event], None] = lambda _: None,
     start_worker: StartWorker | None = None,
     control: Callable[[], dict[str, float]] = dict,
+    ahead: Callable[[Prepared, list[Case], Callable[[str], None]], object] = lambda *_: None,
     clock: Callable[[], float] = time.monotonic,
 ) -> Summary:
     """Measure what the plans name, newest commit first; every result is saved as it comes.
 
-    `control` reads the seconds of the fixed probe, by its parts; they are kept with each case.
+    `control` reads the seconds of the fixed probe, by its parts; they are kept with each case. `ahead` is called
+    before a commit's first launch with its cases.
 
     An environment that can't be had and a case that fails are recorded, and the run goes on.
     Raises MeasurementError where the package index is out of reach, InputError where results
@@ -134,6 +137,7 @@ def run_plans(
         if prepared.record not in item.stored.stored:
             item.stored.add(prepared.record)
         with markers.mark(f"{item.commit.short} {item.commit.subject}", "commit"):
+            ahead(prepared, item.rounds[0], functools.partial(tell, "environment"))
             for number, planned in enumerate(item.rounds):
                 # What failed in an earlier launch of this run is not tried again.
                 left = [case for case in planned if not item.stored.settled(case)]

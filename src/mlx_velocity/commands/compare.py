@@ -21,6 +21,7 @@ from mlx_velocity import (
     history,
     interleave,
     judge,
+    kernels,
     machine,
     markers,
     readings,
@@ -88,6 +89,9 @@ def compare(track: tracks.Track, options: CompareOptions, console: Console) -> C
                 "compare it with itself by adding --force",
             )
         benchmarks, cases = _cases(track, prepared[0], profile, options)
+        for target, side in zip(targets, prepared, strict=True):
+            with console.status(f"kernels of {escape(target.name)} …"):
+                kernels.compile_ahead(track, side, cases, start)
         header = Header(
             track.name, folder.name, backend, profile, results.now(), options.rule.threshold,
             options.rule.error_rate, secrets.randbelow(2**31),

@@ -15,6 +15,7 @@ from mlx_velocity import (
     environments,
     history,
     installed,
+    kernels,
     machine,
     readings,
     records,
@@ -134,6 +135,9 @@ def run(track: tracks.Track, options: RunOptions, console: Console) -> scheduler
                     profile=profile,
                     say=progress,
                     control=lambda: control.read()[0],
+                    ahead=lambda prepared, cases, say: kernels.compile_ahead(
+                        track, prepared, cases, start, say
+                    ),
                 )
         except KeyboardInterrupt:
             raise Interrupted(
