@@ -164,7 +164,19 @@ LAYERS = {
         frozenset({"words", "edges"}),
         # numpy holds the index's columns; there are no sums in it.
         frozenset(
-            {"asv", "filelock", "git", "gitdb", "jsonschema", "numpy", "orjson", "packaging", "psutil", "uv"}
+            {
+                "asv",
+                "fastjsonschema",
+                "filelock",
+                "git",
+                "gitdb",
+                "jsonschema",
+                "numpy",
+                "orjson",
+                "packaging",
+                "psutil",
+                "uv",
+            }
         ),
         # An update of the release list is the only one who needs it.
         inside=frozenset({"pypi_simple"}),

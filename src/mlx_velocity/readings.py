@@ -174,11 +174,11 @@ def cannot_write(path: Path, error: OSError) -> InputError:
 
 
 def _check(data: dict[str, Any], schema: str) -> None:
-    validator = schemas.by_kind(schema).get(str(data.get("kind")))
-    if validator is None:
-        raise ValueError(f"unknown kind {data.get('kind')!r}")
-    for error in validator.iter_errors(data):
-        raise ValueError(schemas.said(error))
+    kind = data.get("kind")
+    if not isinstance(kind, str) or kind not in schemas.by_kind(schema):
+        raise ValueError(f"unknown kind {kind!r}")
+    if wrong := schemas.first_error(schema, data, kind):
+        raise ValueError(wrong)
 
 
 def _no_constant(name: str) -> None:

@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Iterator
 from functools import cache
 from importlib.resources import files
 from typing import Any
 
+import fastjsonschema
 from jsonschema import Draft202012Validator, ValidationError
-from jsonschema.validators import extend
 
 SUFFIX = ".schema.json"
 LONGEST_MESSAGE = 160
-PLAIN = {"number": (int, float), "integer": (int,), "string": (str,), "boolean": (bool,)}
-UNDERSTOOD = {"type", "minimum", "exclusiveMinimum", "minLength", "description"}
-STANDARD = Draft202012Validator.VALIDATORS
+NOT_COMPILED = frozenset({"prefixItems"})
+"""What fastjsonschema would pass over, because it is newer than the draft that it knows."""
 
 
 @cache
@@ -25,95 +24,83 @@ def load(name: str) -> dict[str, Any]:
     return schema
 
 
-def _is(value: Any, other: Any) -> bool:
-    return type(value) is type(other) and isinstance(value, (str, int)) and value == other
-
-
-def _all_fit(values: Collection[Any], schema: Any) -> bool:
-    """Whether all are plainly what a plain schema asks for; where that can't be said, the standard's way says it."""
-    if not isinstance(schema, dict) or not schema.keys() <= UNDERSTOOD:
-        return (
-            isinstance(schema, dict)
-            and schema.keys() == {"const"}
-            and all(_is(value, schema["const"]) for value in values)
-        )
-    kinds = PLAIN.get(str(schema.get("type", "number")), ())
-    if not all(type(value) in kinds for value in values):
-        return False
-    if kinds == (str,):
-        return all(len(value) >= schema.get("minLength", 0) for value in values)
-    if not values or kinds == (bool,):
-        return True
-    least = min(values)
-    return bool(
-        least >= schema.get("minimum", least)
-        and ("exclusiveMinimum" not in schema or least > schema["exclusiveMinimum"])
-    )
-
-
-def _items(checked: Any, items: Any, held: Any, schema: Any) -> Iterator[ValidationError]:
-    if not (isinstance(held, list) and "prefixItems" not in schema and _all_fit(held, items)):
-        yield from STANDARD["items"](checked, items, held, schema)
-
-
-def _others(checked: Any, others: Any, held: Any, schema: Any) -> Iterator[ValidationError]:
-    if isinstance(held, dict) and "patternProperties" not in schema:
-        known = schema.get("properties", ())
-        if _all_fit([value for name, value in held.items() if name not in known], others):
-            return
-    yield from STANDARD["additionalProperties"](checked, others, held, schema)
-
-
-def _properties(checked: Any, properties: Any, held: Any, schema: Any) -> Iterator[ValidationError]:
-    if isinstance(held, dict):
-        properties = {
-            name: asked
-            for name, asked in properties.items()
-            if name in held and not _all_fit((held[name],), asked)
-        }
-    yield from STANDARD["properties"](checked, properties, held, schema)
-
-
-# Most of what is stored are lists and tables of numbers, and the standard's way looks at each for itself.
-Validator = extend(  # type: ignore[no-untyped-call]
-    Draft202012Validator, {"items": _items, "additionalProperties": _others, "properties": _properties}
-)
-
-
 @cache
 def validator(name: str) -> Draft202012Validator:
-    """What checks a whole document."""
-    made: Draft202012Validator = Validator(load(name))
-    return made
+    """What checks a whole document, by the standard."""
+    return Draft202012Validator(load(name))
 
 
 @cache
 def by_kind(name: str) -> dict[str, Draft202012Validator]:
-    """Of a format with several kinds of lines: what checks a line of each."""
-    schema = load(name)
-    return {
-        item["$ref"].rpartition("/")[2]: Validator(_resolved(item, schema["$defs"]))
-        for item in schema["oneOf"]
-    }
+    """Of a format with several kinds of lines: what checks a line of each, by the standard."""
+    return {kind: Draft202012Validator(schema) for kind, schema in _kinds(name).items()}
 
 
-def _resolved(schema: Any, defs: dict[str, Any]) -> Any:
-    """A schema with what it refers to in place: looking that up for each line takes a third of the time."""
-    if isinstance(schema, list):
-        return [_resolved(item, defs) for item in schema]
-    if not isinstance(schema, dict):
-        return schema
-    if schema.keys() - {"description"} == {"$ref"}:
-        return _resolved(defs[schema["$ref"].rpartition("/")[2]], defs)
-    return {key: _resolved(item, defs) for key, item in schema.items()}
+def errors(name: str, data: Any, kind: str = "") -> Iterator[ValidationError]:
+    """What is wrong with a document, or with a line of that kind; nothing where it is as the schema says."""
+    if not fits(name, data, kind):
+        yield from (by_kind(name)[kind] if kind else validator(name)).iter_errors(data)
 
 
-def first_error(name: str, data: Any) -> str:
-    """What is wrong with a document, and where; nothing where it is as the schema says."""
-    return next((said(error) for error in validator(name).iter_errors(data)), "")
+def fits(name: str, data: Any, kind: str = "") -> bool:
+    """Whether a compiled schema, some ten times as fast, finds nothing wrong; where it does, the standard says what."""
+    check = _compiled(name, kind)
+    if check is None:
+        return False
+    try:
+        check(data)
+    except (fastjsonschema.JsonSchemaValueException, TypeError, OverflowError, RecursionError):
+        return False
+    return True
+
+
+def first_error(name: str, data: Any, kind: str = "") -> str:
+    """The first thing that is wrong, and where; nothing where it is as the schema says."""
+    return next((said(error) for error in errors(name, data, kind)), "")
 
 
 def said(error: ValidationError) -> str:
     """An error in a line: where in the document, and what is wrong there."""
     place = error.json_path.removeprefix("$").removeprefix(".")
     return f"{place}: {error.message[:LONGEST_MESSAGE]}" if place else error.message[:LONGEST_MESSAGE]
+
+
+@cache
+def _kinds(name: str) -> dict[str, Any]:
+    schema = load(name)
+    return {item["$ref"].rpartition("/")[2]: {**item, "$defs": schema["$defs"]} for item in schema["oneOf"]}
+
+
+@cache
+def _compiled(name: str, kind: str) -> Callable[[Any], Any] | None:
+    schema = _kinds(name)[kind] if kind else load(name)
+    if any(word in NOT_COMPILED for word in _words(schema)):
+        return None
+    check: Callable[[Any], Any] = fastjsonschema.compile(_strict(schema), use_default=False)
+    return check
+
+
+def _words(schema: Any) -> Iterator[str]:
+    if isinstance(schema, dict):
+        yield from schema
+    for held in schema.values() if isinstance(schema, dict) else schema if isinstance(schema, list) else ():
+        yield from _words(held)
+
+
+def _strict(schema: Any) -> Any:
+    """The same, where a number asked for by value is none that Python only takes for equal: true is not 1."""
+    if isinstance(schema, list):
+        return [_strict(item) for item in schema]
+    if not isinstance(schema, dict):
+        return schema
+    told = {key: _strict(item) for key, item in schema.items()}
+    wanted = schema.get("enum", [schema["const"]] if "const" in schema else [])
+    for kind, of in ((bool, "boolean"), (int, "integer")):
+        if (
+            "type" not in schema
+            and isinstance(wanted, list)
+            and wanted
+            and all(type(value) is kind for value in wanted)
+        ):
+            told["type"] = of
+    return told

@@ -74,7 +74,7 @@ def complaints(schema: str, data: Any) -> list[str]:
     """What a schema says against a document, the first few."""
     found = []
     try:
-        for error in schemas.validator(schema).iter_errors(data):
+        for error in schemas.errors(schema, data):
             found.append(schemas.said(error))
             if len(found) == MOST_ERRORS:
                 break
