@@ -148,7 +148,8 @@ def test_the_columns_of_models_are_those_that_exist() -> None:
     """Sizes are taken from the cases, an older version of a benchmark is left out, a dtype from the model's name."""
     found = model_table.known(KEYS, snapshots.params_of, BENCHMARKS)
     columns = {column.label: column.cells for column in model_table.columns(found)}
-    assert list(columns)[:4] == ["pp512", "pp2048", "tg32", "peak decode 256"]
+    shares = ["pp512 % of roofline", "pp2048 % of roofline", "tg32 % of roofline"]
+    assert list(columns)[:7] == ["pp512", "pp2048", "tg32", *shares, "peak decode 256"]
     assert columns["pp512"] == {"llama-3.1-8b-4bit": 1}
     assert columns["tg32"] == {"llama-3.1-8b-4bit": 3}
     assert "tg32@d256" not in columns
@@ -156,6 +157,16 @@ def test_the_columns_of_models_are_those_that_exist() -> None:
         ("llama-3.1-8b-4bit", "llama-3.1-8b", "4bit"),
         ("other", "other", ""),
     ]
+
+
+def test_models_of_a_shape_stand_together() -> None:
+    """Shapes come in the order of the cases, and within one the wider types first."""
+    cases = [
+        model_table.Measured(number, "lora.Step.time_step", {"model": name}, 512)
+        for number, name in enumerate(("a-4bit", "b-bfloat16", "a-8bit", "plain", "a-bfloat16"))
+    ]
+    names = [name for name, _, _ in model_table.models(cases)]
+    assert names == ["a-bfloat16", "a-8bit", "a-4bit", "b-bfloat16", "plain"]
 
 
 def test_the_least_time_of_a_case_is_that_of_the_roofline() -> None:

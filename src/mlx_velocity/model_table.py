@@ -81,12 +81,12 @@ def columns(cases: Iterable[Measured]) -> list[Column]:
         tokens, depth = (_number(case.params.get(key)) for key in ("tokens", "depth"))
         if case.benchmark == PREFILL:
             put(0, tokens, case, f"pp{tokens}", f"prefill of {tokens} tokens, tokens/s", "rate")
-            put(6, tokens, case, f"pp{tokens} % of roofline", _SHARE.format("prefill", tokens), "share")
+            put(4, tokens, case, f"pp{tokens} % of roofline", _SHARE.format("prefill", tokens), "share")
             put(8, tokens, case, f"pp{tokens} J/token", "energy of a token of the prompt", "joules")
         elif case.benchmark == DECODE:
             label = f"tg{case.tokens}" + (f"@d{depth}" if depth else "")
             put(1, depth, case, label, f"{case.tokens} tokens generated behind {depth}, tokens/s", "rate")
-            put(7, depth, case, f"{label} % of roofline", _SHARE.format("decode", case.tokens), "share")
+            put(5, depth, case, f"{label} % of roofline", _SHARE.format("decode", case.tokens), "share")
             put(9, depth, case, f"{label} J/token", "energy of a generated token", "joules")
         elif case.benchmark == FIRST:
             put(
@@ -103,7 +103,7 @@ def columns(cases: Iterable[Measured]) -> list[Column]:
             stage = case.benchmark.partition(".")[0]
             size = tokens or depth
             put(
-                4 + PEAKS.index(case.benchmark) % 2,
+                6 + PEAKS.index(case.benchmark) % 2,
                 size,
                 case,
                 f"peak {PEAK_OF[stage]}{f' {size}' if size else ''}",
@@ -117,9 +117,11 @@ _SHARE = "the least time that {} of {} tokens can take on this machine, over the
 
 
 def models(cases: Iterable[Measured]) -> list[tuple[str, str, str]]:
-    """The models of the cases in their order: as benchmarks call them, their shape, and their type."""
-    found = dict.fromkeys(case.params["model"] for case in cases)
-    return [(name, *_split(name)) for name in found]
+    """The models of the cases: as benchmarks call them, their shape, and their type. Those of a shape stand together,
+    widest first; shapes stand in the order of the cases."""
+    found = [(name, *_split(name)) for name in dict.fromkeys(case.params["model"] for case in cases)]
+    shapes = [shape for _, shape, _ in found]
+    return sorted(found, key=lambda item: (shapes.index(item[1]), (*DTYPES, "").index(item[2])))
 
 
 def least_seconds(

@@ -55,7 +55,7 @@
       ...columns.map(({ label, hint }) => make("th", { scope: "col", class: "number", title: hint }, label)));
     table.tHead.replaceChildren(head);
     table.tBodies[0].replaceChildren(...rows.map((row) => make("tr", {},
-      make("th", { scope: "row" }, row.shape), ...(typed ? [make("td", {}, row.dtype)] : []),
+      make("th", { scope: "row", class: "nowrap" }, row.shape), ...(typed ? [make("td", {}, row.dtype)] : []),
       ...row.cells.map((cell) => {
         if (!cell) return make("td", { class: "number soft" }, "");
         const made = make("td", { class: "number" }, cell.shown || make("span", { class: "soft", title: cell.reason }, "–"));
