@@ -10,6 +10,7 @@ from conftest import STARTED, Store, benchmark, case_of, failed, measured
 
 from mlx_velocity import changes, records
 from mlx_velocity.changes import Change, between, tokens_of
+from mlx_velocity.commands import show
 
 DECODE = benchmark("decode.time_decode", [["'a'", "'b'"], ["32", "128"]], param_names=["model", "tokens"])
 PEAK = benchmark("decode.track_peak", unit="bytes", rounds=1)
@@ -169,3 +170,15 @@ def test_flags_and_joules_of_a_case(store: Store) -> None:
     assert (timed.base_flags, timed.head_flags) == (("degraded_swap",), ("clean",))
     assert (timed.base_joules, timed.head_joules) == (1.75, None)
     assert (bytes_.base_flags, bytes_.head_flags) == ((), ())
+
+
+@pytest.mark.parametrize(
+    ("base", "head", "shown"),
+    [([512.0, 512.0], [16.64, 17.15], "-98.7 % … -91.4 %"), ([1.0, 1.1], [1.4, 1.0], "says nothing")],
+)
+def test_an_interval_too_wide_to_help_is_left_out_unless_it_shows_a_change(
+    sides: Sides, base: list[float], head: list[float], shown: str
+) -> None:
+    """Two launches leave a wide interval; where all of it lies beyond noise, the reader sees it."""
+    change = sides.measure(CASE, base, head).change()
+    assert any(shown in cell for cell in show._change_cells(change))

@@ -19,7 +19,7 @@
       change = velocity.change(row.ratio.value);
       if (low === null) interval = "one launch";
       else if (row.disturbed) interval = "disturbed";
-      else if (high > TOO_WIDE * low) interval = "says nothing";
+      else if (!row.certain && high > TOO_WIDE * low) interval = "says nothing";
       else if (low === high) interval = "counted";
       else interval = `${velocity.change(low)} … ${velocity.change(high)}`;
     } else if (row.a.value !== null && row.b.value !== null) interval = row.a.value === row.b.value ? "same" : "was nothing";
