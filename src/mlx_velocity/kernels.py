@@ -6,6 +6,7 @@ compiled lies in the environment's own folder (`Prepared.working_folder`), and b
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
@@ -45,7 +46,7 @@ def compile_ahead(
     if prepared.record.backend not in COMPILED_FOR:
         return 0
     path = prepared.working_folder / DONE
-    known = set(path.read_text("utf-8").splitlines()) if path.exists() else set()
+    known = set(path.read_text("utf-8", "replace").splitlines()) if path.exists() else set()
     new = [case for case in cases if case.label not in known]
     if len(new) < 2:
         return 0
@@ -59,7 +60,8 @@ def compile_ahead(
             say(f"compiling kernels: 0 of {len(parts)} groups of cases")
             for done, future in enumerate(as_completed(running), 1):
                 future.result()
-                with path.open("a", encoding="utf-8") as lines:
+                # Where the disk is full, the next run compiles again.
+                with contextlib.suppress(OSError), path.open("a", encoding="utf-8") as lines:
                     lines.writelines(f"{case.label}\n" for case in running[future])
                 say(f"compiling kernels: {done} of {len(parts)} groups of cases")
         except BaseException:
