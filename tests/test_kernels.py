@@ -113,6 +113,19 @@ def test_an_interrupt_ends_the_processes(cuda: Prepared, monkeypatch: pytest.Mon
     assert not (cuda.working_folder / kernels.DONE).exists()
 
 
+def test_a_kernel_that_was_half_written_is_made_again(cuda: Prepared, office: Office) -> None:
+    """Modules that a killed process left without their names or their source are removed; whole ones stay."""
+    folder = cuda.working_folder / "mlx" / "0.32.4" / "ptx"
+    folder.mkdir(parents=True)
+    for name, parts in {"whole": 3, "no_source": 2, "no_names": 1}.items():
+        for end in (".ptx", ".txt", ".cu")[:parts]:
+            (folder / f"{name}{end}").write_text("x", "utf-8")
+    for end in (".ptx", ".txt", ".cu"):
+        (folder / f"empty{end}").write_text("" if end == ".cu" else "x", "utf-8")
+    kernels.compile_ahead(TRACK, cuda, CASES, office)
+    assert [path.name for path in folder.glob("*.ptx")] == ["whole.ptx"]
+
+
 def test_a_run_compiles_before_it_measures(
     store: Store, office: Office, fake_environments: dict[str, Exception]
 ) -> None:

@@ -10,6 +10,7 @@ import contextlib
 import os
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
+from pathlib import Path
 from threading import Event
 
 from mlx_velocity import scheduler
@@ -45,6 +46,7 @@ def compile_ahead(
     """
     if prepared.record.backend not in COMPILED_FOR:
         return 0
+    forget_unfinished(prepared.working_folder)
     path = prepared.working_folder / DONE
     known = set(path.read_text("utf-8", "replace").splitlines()) if path.exists() else set()
     new = [case for case in cases if case.label not in known]
@@ -71,6 +73,17 @@ def compile_ahead(
                 worker.close()
             raise
     return len(parts)
+
+
+def forget_unfinished(folder: Path) -> None:
+    """Remove the kernels that a process was writing when it was killed: mlx would take them for whole, for ever.
+
+    It writes a module's .ptx, then the names in it as .txt, then its source as .cu (backend/cuda/jit_module.cpp).
+    """
+    for module in folder.rglob("*.ptx"):
+        parts = (module, module.with_suffix(".txt"), module.with_suffix(".cu"))
+        if not all(part.exists() and part.stat().st_size for part in parts):
+            module.unlink(missing_ok=True)
 
 
 def groups(cases: Sequence[Case]) -> list[list[Case]]:
