@@ -91,25 +91,29 @@ def test_a_case_that_fails_is_passed_over(cuda: Prepared, office: Office) -> Non
 def test_an_interrupt_ends_the_processes(cuda: Prepared, monkeypatch: pytest.MonkeyPatch) -> None:
     """Ctrl-C does not wait for kernels that are being compiled: their processes are ended, and nothing is noted."""
     monkeypatch.setattr("os.cpu_count", lambda: 4)
-    waiting, closed = threading.Event(), threading.Event()
+    waiting, closed = threading.Event(), []
 
     class Slow:
+        def __init__(self) -> None:
+            self.ended = threading.Event()
+
         def request(self, message: dict[str, Any], _timeout_s: float) -> dict[str, Any]:
             if message["op"] == "hello":
                 return {"affinity": [], "modules": {}, "startup_s": 0.1}
             if message["index"] == 1:
-                waiting.wait(10)
+                assert waiting.wait(10)
                 raise KeyboardInterrupt
             waiting.set()
-            assert closed.wait(10)
+            assert self.ended.wait(10)
             raise WorkerError("ended")
 
         def close(self) -> None:
-            closed.set()
+            self.ended.set()
+            closed.append(self)
 
     with pytest.raises(KeyboardInterrupt):
         kernels.compile_ahead(TRACK, cuda, CASES, lambda _: Slow())
-    assert closed.is_set()
+    assert len(set(map(id, closed))) == 2
     assert not (cuda.working_folder / kernels.DONE).exists()
 
 
