@@ -51,7 +51,11 @@ def row_checksum(*values: Any) -> int:
     """Of a row, whatever it holds: a text and the bytes of that text are not the same."""
     *others, last = values
     data = last if isinstance(last, bytes) else b"\1" + _text(last).encode("utf-8", "surrogatepass")
-    return checksum("\0".join(map(_text, others)).encode("utf-8", "surrogatepass"), b"\0", data)
+    try:
+        text = "\0".join(others)
+    except TypeError:
+        text = "\0".join(map(_text, others))
+    return checksum(text.encode("utf-8", "surrogatepass"), b"\0", data)
 
 
 def _text(value: Any) -> str:
