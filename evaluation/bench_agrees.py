@@ -13,7 +13,7 @@ a trial: the first work after a second at rest is slower (clocks, caches, a GPU'
 
 a process: on a GPU each one has its own luck with cores and memory, by ten per cent where the host is busy, and changing
     contexts costs the first kernel; so both can run in one instead (--one-process, both_in_one.py): theirs as it is, and ours in
-    the pauses that it makes. What two processes make of it is the other figure;
+    the pauses that it makes, with the model that it loaded. What two processes make of it is the other figure;
 
 prefill: `pp512` is the time from the ids of a prompt to its first token through generate_step, which is
     what `prompt_tps` is made from: same call, prompt length and prefill_step_size.
@@ -154,7 +154,6 @@ def in_one_process(
     finally:
         worker.close()
     asked = {
-        "load": {"do": "load", "model": f"path:{model}"},
         "warm": [sample_of(stage, model, options, warm=True) for stage in STAGES],
         "turn": {stage: sample_of(stage, model, options) for stage in STAGES},
         "rest_s": DELAY_S,

@@ -1,10 +1,11 @@
 """One process that is both: `mlx_lm.benchmark`, and a sample of `mlx-velocity bench` before each of its trials.
 
 bench_agrees.py starts it with the Python that is measured. `mlx_lm.benchmark` runs as it is, with its own options behind
-ours; only its pause before a trial (`--delay`) is used for our turn. Both have the same interpreter, allocator, GPU context and
-luck with memory and cores, so what differs is the code that is timed. Prints its trials, and ours as JSON behind `ours`.
+ours; only its pause before a trial (`--delay`) is used for our turn, and we take the model that it loaded. Both have the same weights
+in the same place, the same interpreter, allocator and GPU context, so what differs is the code that is timed. Prints its trials,
+and ours as JSON behind `ours`.
 
-    python both_in_one.py '{"load": …, "warm": […], "turn": {"prefill": …, "decode": …}, "rest_s": 1}' --model FOLDER --delay 1 …
+    python both_in_one.py '{"warm": […], "turn": {"prefill": …, "decode": …}, "rest_s": 1}' --model FOLDER --delay 1 …
 """
 
 from __future__ import annotations
@@ -15,24 +16,30 @@ import time
 from types import SimpleNamespace
 from typing import Any
 
-from mlx_velocity.probe import bench
+from mlx_velocity.probe import bench, models
 
 
 def main() -> None:
-    """Load and warm up our side, then let theirs go."""
+    """Let theirs go, with a turn of ours in each of its pauses."""
     from mlx_lm import benchmark as theirs
 
     asked = json.loads(sys.argv.pop(1))
-    needed(asked["load"], "model")
-    for request in asked["warm"]:
-        needed(request, "seconds")
+    load, loaded = theirs.load, {}
+
+    def load_for_both(*arguments: Any, **options: Any) -> Any:
+        model, *rest = load(*arguments, **options)
+        loaded["model"] = models.adopt(model)
+        return model, *rest
 
     def turn(_delay_s: float) -> None:
+        for request in asked.pop("warm", []):
+            needed({**request, **loaded}, "seconds")
         time.sleep(asked["rest_s"])
-        ours = {stage: needed(request, "seconds") for stage, request in asked["turn"].items()}
+        ours = {stage: needed({**request, **loaded}, "seconds") for stage, request in asked["turn"].items()}
         print("ours", json.dumps(ours), flush=True)
         time.sleep(asked["rest_s"])
 
+    theirs.load = load_for_both
     theirs.time = SimpleNamespace(**{**vars(time), "sleep": turn})
     theirs.main()
 
