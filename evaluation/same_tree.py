@@ -76,7 +76,11 @@ def _prepared(name: str, data: Any) -> Any:
 
 
 def _feed(folder: Path) -> list[str]:
-    """The entries of asv's feed; the time of an empty one is when it was written."""
+    """The entries of asv's feed, without the time of the measurement: of a commit that several machines measured, asv takes
+    that of whichever folder the system lists last."""
     root = ElementTree.parse(folder / "regressions.xml").getroot()
     entries = [item for item in root if item.tag.endswith("entry")]
+    for entry in entries:
+        for updated in [item for item in entry if item.tag.endswith("updated")]:
+            entry.remove(updated)
     return sorted(ElementTree.tostring(item, encoding="unicode") for item in entries)

@@ -28,6 +28,8 @@ from mlx_velocity.errors import InputError, MeasurementError
 from mlx_velocity.site import preview, publish, tachyon
 from mlx_velocity.site.publish import Published
 
+ROOT = Path(__file__).parents[1]
+
 
 @pytest.fixture(scope="module")
 def filled(tmp_path_factory: pytest.TempPathFactory) -> Path:
@@ -176,6 +178,21 @@ def test_the_committed_history_publishes(tmp_path: Path) -> None:
     assert set(said) <= set(index["revision_to_hash"].values())
     assert all(re.fullmatch(r"mlx.* (→|mlx-lm) .* \(\d{4}-\d\d-\d\d\)", line) for line in said.values())
     assert same_tree.differences(made.data_of(built), stock(folder, tmp_path / "stock")) == []
+
+
+def test_the_feed_says_when_a_regression_was_measured(tmp_path: Path) -> None:
+    """Where one machine measured, each entry of asv's feed has the time that stock asv gives it."""
+    stored = ROOT / "results" / "releases"
+    shutil.copytree(stored / "linux-x86-2core", tmp_path / "results" / "linux-x86-2core")
+    shutil.copy(stored / "benchmarks.json", tmp_path / "results")
+    settings = {"repo": "releases:mlx,mlx-lm", "dvcs": "releases", "results_dir": str(tmp_path / "results")}
+    site = made.built(made.make_track(tmp_path, **settings))
+    ours, theirs = (
+        sorted(re.findall("<updated>(.*?)</updated>", (folder / "regressions.xml").read_text("utf-8")))
+        for folder in (made.data_of(site), stock(tmp_path, tmp_path / "stock"))
+    )
+    assert len(set(ours)) > 3
+    assert ours == theirs
 
 
 # What is broken
