@@ -21,7 +21,7 @@ from mlx_velocity.tracks import Track
 from mlx_velocity.workers import Worker, WorkerError
 
 COMPILED_FOR = frozenset({"cuda"})
-"""Backends of which a launch compiles for long. Metal's system keeps a library of compiled kernels by itself."""
+"""Backends of which a launch was seen to compile for long; Metal was not looked at."""
 PROCESSES = 8
 """At most: each holds a model in the GPU's memory."""
 CORES_EACH = 2
