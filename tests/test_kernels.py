@@ -56,6 +56,15 @@ def test_each_case_is_warmed_up_once_in_a_process_for_each_model(cuda: Prepared,
     assert said[-1] == "compiling kernels: 2 of 2 groups of cases"
 
 
+def test_many_cases_of_one_model_are_split(cuda: Prepared, office: Office) -> None:
+    """No process has more cases than CASES_EACH, so that the operators of one shape don't hold up the rest."""
+    many = [
+        cases_of(f"operators.Operator{number}.time_it", "a")[0] for number in range(kernels.CASES_EACH + 1)
+    ]
+    assert kernels.compile_ahead(TRACK, cuda, many, office) == 2
+    assert sorted(map(len, warmed(office))) == [1, kernels.CASES_EACH]
+
+
 def test_what_was_compiled_is_not_compiled_again(cuda: Prepared, office: Office) -> None:
     """A second call starts no process, and one with more cases takes only the new ones."""
     kernels.compile_ahead(TRACK, cuda, CASES, office)

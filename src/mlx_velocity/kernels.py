@@ -25,6 +25,8 @@ COMPILED_FOR = frozenset({"cuda"})
 PROCESSES = 8
 """At most: each holds a model in the GPU's memory."""
 CORES_EACH = 2
+CASES_EACH = 4
+"""Of one group at most: the longest group decides when all are done, and operators of one shape share hardly a kernel."""
 DONE = "kernels.txt"
 """In the working folder: cases that were warmed up there, by label, a line each."""
 
@@ -87,12 +89,16 @@ def forget_unfinished(folder: Path) -> None:
 
 
 def groups(cases: Sequence[Case]) -> list[list[Case]]:
-    """Cases that build the same model for the same file of benchmarks: they share most of their kernels."""
+    """A few cases that build the same model for the same file of benchmarks: they share most of their kernels."""
     found: dict[tuple[str, str], list[Case]] = {}
     for case in cases:
         key = (case.benchmark.partition(".")[0], case.params[0] if case.params else "")
         found.setdefault(key, []).append(case)
-    return list(found.values())
+    return [
+        same[start : start + CASES_EACH]
+        for same in found.values()
+        for start in range(0, len(same), CASES_EACH)
+    ]
 
 
 def _warm(
