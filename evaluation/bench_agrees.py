@@ -156,7 +156,6 @@ def in_one_process(
     asked = {
         "warm": [sample_of(stage, model, options, warm=True) for stage in STAGES],
         "turn": {stage: sample_of(stage, model, options) for stage in STAGES},
-        "rest_s": DELAY_S,
     }
     # Their command without `python -m mlx_lm.benchmark`: the rest are its options.
     theirs = command_of_theirs(model, options, python)[3:]

@@ -2,10 +2,11 @@
 
 bench_agrees.py starts it with the Python that is measured. `mlx_lm.benchmark` runs as it is, with its own options behind
 ours; only its pause before a trial (`--delay`) is used for our turn, and we take the model that it loaded. Both have the same weights
-in the same place, the same interpreter, allocator and GPU context, so what differs is the code that is timed. Prints its trials,
-and ours as JSON behind `ours`.
+in the same place, the same interpreter, allocator and GPU context, so what differs is the code that is timed. Nobody rests, and both
+begin with an empty buffer cache: generate_step empties it behind a prompt, and would pay for what the other one left. Prints
+its trials, and ours as JSON behind `ours`.
 
-    python both_in_one.py '{"warm": […], "turn": {"prefill": …, "decode": …}, "rest_s": 1}' --model FOLDER --delay 1 …
+    python both_in_one.py '{"warm": […], "turn": {"prefill": …, "decode": …}}' --model FOLDER --delay 1 …
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ import time
 from types import SimpleNamespace
 from typing import Any
 
-from mlx_velocity.probe import bench, models
+from mlx_velocity.probe import bench, compat, models
 
 
 def main() -> None:
@@ -34,10 +35,10 @@ def main() -> None:
     def turn(_delay_s: float) -> None:
         for request in asked.pop("warm", []):
             needed({**request, **loaded}, "seconds")
-        time.sleep(asked["rest_s"])
+        compat.clear_cache()
         ours = {stage: needed({**request, **loaded}, "seconds") for stage, request in asked["turn"].items()}
         print("ours", json.dumps(ours), flush=True)
-        time.sleep(asked["rest_s"])
+        compat.clear_cache()
 
     theirs.load = load_for_both
     theirs.time = SimpleNamespace(**{**vars(time), "sleep": turn})
