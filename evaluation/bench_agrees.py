@@ -9,7 +9,8 @@ shared machine for longer than a turn cancels. Several launches of each, since a
 measures. On a CPU all are pinned to one core. Like is compared with like:
 
 a trial: the first work after a second at rest is slower (clocks, caches, a GPU's change of process), so that the machine
-    rests for as long before each turn, ours or theirs, and a turn is one prefill and one decode in theirs' order;
+    rests for as long before each turn, ours or theirs, and a turn is one prefill and one decode in theirs' order. In one
+    process nobody rests: it alone keeps the machine busy;
 
 a process: on a GPU each one has its own luck with cores and memory, by ten per cent where the host is busy, and changing
     contexts costs the first kernel; so both can run in one instead (--one-process, both_in_one.py): theirs as it is, and ours in

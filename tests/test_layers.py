@@ -209,6 +209,7 @@ LAYERS = {
                 "indexed_series",
                 "launch_columns",
                 "model_table",
+                "outages",
                 "remembered",
                 "reporting",
                 "shares",

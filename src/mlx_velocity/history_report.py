@@ -130,6 +130,20 @@ class Unread:
 
 
 @dataclass(frozen=True)
+class Outage:
+    """Cases that fail from a commit on for one reason, or that work from it on."""
+
+    lasts: bool
+    """Whether they fail up to the newest commit that was tried; else they failed up to this one."""
+    commit: Commit
+    """The first that was measured and is otherwise."""
+    reason: str
+    """Of the failure nearest to it."""
+    cases: list[str]
+    """Labels."""
+
+
+@dataclass(frozen=True)
 class MachineHistory:
     """All that one machine says."""
 
@@ -148,6 +162,7 @@ class MachineHistory:
     unread: list[Unread]
     lost: list[str]
     """Ids that are recorded as open or accepted, and whose change is not found any more."""
+    outages: list[Outage]
 
 
 @dataclass(frozen=True)

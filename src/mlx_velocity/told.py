@@ -10,7 +10,7 @@ from concurrent.futures import Executor
 from dataclasses import dataclass
 from typing import Any
 
-from mlx_velocity import changepoints, chronicle, indexed_series, regressions, remembered, units
+from mlx_velocity import changepoints, chronicle, indexed_series, outages, regressions, remembered, units
 from mlx_velocity.commit_graph import CommitGraph
 from mlx_velocity.errors import InputError
 from mlx_velocity.history_report import HistoryReport, MachineHistory, Unread
@@ -84,10 +84,11 @@ def machine(telling: Telling, folder: str) -> MachineHistory:
             remembered.keep(index, folder, key, line.commits, told)
     places = told.measured
     elsewhere = len(set(telling.resolve(told.others)))
+    cases = [chronicle.since(case, line) for case in told.cases] if line.since else told.cases
     return MachineHistory(
         name=folder,
         description={key: str(value) for key, value in index.machines.get(folder, {}).items()},
-        cases=[chronicle.since(case, line) for case in told.cases] if line.since else told.cases,
+        cases=cases,
         commits=len(places),
         first=line.commit(line.commits[places[0]].hash) if places else None,
         last=line.commit(line.commits[places[-1]].hash) if places else None,
@@ -95,6 +96,7 @@ def machine(telling: Telling, folder: str) -> MachineHistory:
         elsewhere=elsewhere,
         unread=list(unread(index, folder)),
         lost=told.lost,
+        outages=outages.of(cases, line),
     )
 
 

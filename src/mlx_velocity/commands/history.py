@@ -178,30 +178,37 @@ def _nothing(
 
 
 def _narrowed(told: HistoryReport, keep: Any) -> HistoryReport:
-    return dataclasses.replace(
-        told,
-        machines=[
-            dataclasses.replace(item, cases=[case for case in item.cases if keep(case)])
-            for item in told.machines
-        ],
-    )
+    def narrowed(item: MachineHistory) -> MachineHistory:
+        left = [case for case in item.cases if keep(case)]
+        names = {case.label for case in left}
+        outages = [
+            dataclasses.replace(outage, cases=own)
+            for outage in item.outages
+            if (own := [name for name in outage.cases if name in names])
+        ]
+        return dataclasses.replace(item, cases=left, outages=outages)
+
+    return dataclasses.replace(told, machines=[narrowed(item) for item in told.machines])
 
 
 def _regressions_alone(told: HistoryReport) -> HistoryReport:
-    """Without improvements and what is mended, and without cases that have nothing else."""
+    """Without improvements and what is mended, and without cases that have nothing else but that they fail."""
 
     def regressed(case: CaseHistory) -> CaseHistory:
         left = [item for item in case.shifts if item.direction == "regressed" and item.state != "fixed"]
         return dataclasses.replace(case, shifts=left)
 
-    told = dataclasses.replace(
-        told,
-        machines=[
-            dataclasses.replace(item, cases=[regressed(case) for case in item.cases])
-            for item in told.machines
-        ],
+    failing = [[outage for outage in item.outages if outage.lasts] for item in told.machines]
+    machines = [
+        dataclasses.replace(item, cases=[regressed(case) for case in item.cases]) for item in told.machines
+    ]
+    left = _narrowed(
+        dataclasses.replace(told, machines=machines), lambda case: case.current and bool(case.shown)
     )
-    return _narrowed(told, lambda case: case.current and bool(case.shown))
+    machines = [
+        dataclasses.replace(item, outages=own) for item, own in zip(left.machines, failing, strict=True)
+    ]
+    return dataclasses.replace(left, machines=machines)
 
 
 def _no_case(pattern: str, machines: Sequence[MachineHistory]) -> InputError:

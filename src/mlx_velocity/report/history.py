@@ -59,7 +59,7 @@ def text_of(told: HistoryReport, signs: str, rows: int, width: int) -> Iterator[
     """The history for a terminal: one case in full, or at most so many cases with changes a machine."""
     labels = {case.label for machine in told.machines for case in machine.cases}
     for number, machine in enumerate(told.machines):
-        if not machine.cases and (told.case or not machine.unread):
+        if not (machine.cases or machine.outages) and (told.case or not machine.unread):
             continue
         if number:
             yield ""
@@ -70,6 +70,7 @@ def text_of(told: HistoryReport, signs: str, rows: int, width: int) -> Iterator[
                 yield from _full(told, machine, case, signs)
         else:
             yield from _overview(told, machine, signs, rows, width)
+            yield from map(_outage, words.outages(machine))
         yield from map(_warned, words.remarks(machine))
     yield from advice(told)
 
@@ -237,6 +238,11 @@ def _shift_in_full(told: HistoryReport, case: CaseHistory, shift: Shift) -> Iter
 
 def _indented(said: str, by: int) -> Padding:
     return Padding(said, (0, 0, 0, by), expand=False)
+
+
+def _outage(said: tuple[str, str]) -> str:
+    word, rest = said
+    return f"[{'red' if word == 'failing' else 'green'}]{word}[/] {_safe(rest)}"
 
 
 def _warned(remark: tuple[str, str]) -> str:

@@ -36,6 +36,13 @@ def markdown(told: HistoryReport) -> str:
             parts += [f"## {title}", table]
         else:
             parts.append(folded(f"{title}: {len(own):,}", table))
+    outages = [
+        f"- {code(item.name)}: **{word}** {escape(rest)}"
+        for item in told.machines
+        for word, rest in said.outages(item)
+    ]
+    if outages:
+        parts += ["## Failing, or working by now", "\n".join(outages)]
     if shifts:
         parts.append(folded("Each change in full", "\n\n".join(_full(told, *pair) for pair in shifts)))
     parts += [
@@ -75,7 +82,8 @@ def _span(told: HistoryReport) -> str:
 
 def _summary(told: HistoryReport, shifts: Sequence[tuple[CaseHistory, Shift]]) -> str:
     if not shifts:
-        return "**Nothing changed.**"
+        outages = any(item.outages for item in told.machines)
+        return "**No number changed for good.**" if outages else "**Nothing changed.**"
     lines = []
     for state, title in SECTIONS.items():
         own = [(case, shift) for case, shift in shifts if shift.state == state]

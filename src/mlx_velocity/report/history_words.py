@@ -7,13 +7,15 @@ import shlex
 from collections.abc import Iterator, Sequence
 
 from mlx_velocity import units
-from mlx_velocity.history_report import CaseHistory, HistoryReport, MachineHistory, Shift
+from mlx_velocity.history_report import CaseHistory, HistoryReport, MachineHistory, Outage, Shift
 from mlx_velocity.points import Gap
 from mlx_velocity.report import text
 from mlx_velocity.run_report import Commit
 
 LISTED = 5
 """Commits, gaps and files that are named; the others are counted."""
+NAMED = 3
+"""Cases that fail alike and are named; the others are counted."""
 SMALLEST = 0.0005
 """A smaller share would read as `0.0 %`."""
 DEFAULT_TRACK = "releases"
@@ -118,6 +120,23 @@ def described(commit: Commit) -> str:
     """A commit in words."""
     name = f"{commit.hash[:8]} ({commit.tags[0]})" if commit.tags else commit.hash[:8]
     return f"{name} {commit.subject} ({commit.date})"
+
+
+def outages(machine: MachineHistory) -> Iterator[tuple[str, str]]:
+    """Which cases fail and which ones work by now: a word, and the rest of the sentence."""
+    for item in machine.outages:
+        more = f" and {len(item.cases) - NAMED:,} more" if len(item.cases) > NAMED else ""
+        named = f"{', '.join(map(text.clean, item.cases[:NAMED]))}{more}"
+        word, until = outage_of(item)
+        yield (
+            word,
+            f"since {name_of(item.commit)} ({item.commit.date}){until}{text.clean(item.reason)}: {named}",
+        )
+
+
+def outage_of(item: Outage) -> tuple[str, str]:
+    """A word for an outage, and what goes before its reason."""
+    return ("failing", ": ") if item.lasts else ("working", ", until then ")
 
 
 def remarks(machine: MachineHistory) -> Iterator[tuple[str, str]]:

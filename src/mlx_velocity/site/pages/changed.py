@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import uuid
 from collections import Counter
+from collections.abc import Iterator
 from typing import Any
 
 from mlx_velocity import units
-from mlx_velocity.history_report import STATES, CaseHistory, Shift
+from mlx_velocity.history_report import STATES, CaseHistory, MachineHistory, Shift
 from mlx_velocity.report import history_words as words
 from mlx_velocity.site import grown, plain
 from mlx_velocity.site.pages import shifts
-from mlx_velocity.site.record import TrackRecord, case_page
+from mlx_velocity.site.record import TrackRecord, case_page, commit_page
 from mlx_velocity.site.writer import Writer
 
 LISTED = 300
@@ -38,6 +39,7 @@ def write(record: TrackRecord, writer: Writer) -> None:
     machines = [_machine(machine) for machine in told.machines]
     remarks = [(machine.name, list(words.remarks(machine))) for machine in told.machines]
     held = {
+        "outages": [row for machine in told.machines for row in _outages(machine)],
         "rows": rows, "all": len(found), "summary": summary, "machines": machines, "remarks": remarks,
         "states": [state for state in STATES if counts[state]], "branch": told.branch,
         "cpu": any("backendcpu" in case.environment for machine in told.machines for case in machine.cases),
@@ -54,6 +56,17 @@ def _machine(machine: Any) -> dict[str, Any]:
         "name": machine.name, "commits": machine.commits, "cases": sum(case.current for case in machine.cases),
         "span": f"{machine.first.date} … {machine.last.date}" if machine.first and machine.last else "",
     }  # fmt: skip
+
+
+def _outages(machine: MachineHistory) -> Iterator[dict[str, Any]]:
+    pages = {case.label: case_page(case.benchmark, case.params) for case in machine.cases if case.current}
+    for item in machine.outages:
+        word, until = words.outage_of(item)
+        yield {
+            "machine": machine.name, "word": word, "until": until, "reason": item.reason,
+            "commit": vars(item.commit), "name": words.name_of(item.commit), "commit_page": commit_page(item.commit.hash),
+            "cases": [(label, pages[label]) for label in item.cases],
+        }  # fmt: skip
 
 
 def _entry(record: TrackRecord, case: CaseHistory, shift: Shift) -> dict[str, Any]:
