@@ -203,6 +203,17 @@ def test_levels_of_a_sparkline(values: list[float]) -> None:
         assert set(drawn) <= {3, 4}
 
 
+def test_commands_name_the_repository(stepped: Lab, said: Run) -> None:
+    """A command that is printed finds the repository that was named, and one that is written names no place of this machine."""
+    whole = said("history", "--repo", stepped.repo_path)
+    assert f"mlx-velocity history CASE --track made-up --repo {stepped.repo_path}." in " ".join(
+        whole.out.split()
+    )
+    one = said("history", "Prefill.*float32", "--repo", stepped.repo_path)
+    assert one.out.count(f"--track made-up --repo {stepped.repo_path}") == 2
+    assert stepped.repo_path not in said("history", "--markdown", "-", "--repo", stepped.repo_path).out
+
+
 def test_noise_looks_flat() -> None:
     """Noise of a per cent does not fill the height of a sparkline."""
     assert (

@@ -139,7 +139,7 @@ def add_to(app: typer.Typer, console: Console) -> None:
             number = command.record(loaded, told)
             if not silent:
                 console.print(f"{number} recorded in {loaded.name}/regressions.jsonl.", highlight=False)
-        raise typer.Exit(command.show(told, markdown, json, quiet, console))
+        raise typer.Exit(command.show(told, markdown, json, quiet, console, repo))
 
     def decide(
         wanted: str, state: Any, because: str, fixed_by: str | None, branch: str | None, *where: Any

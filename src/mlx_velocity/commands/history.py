@@ -94,9 +94,15 @@ def tell(track: tracks.Track, options: HistoryOptions, progress: Tell | None = N
 
 
 def show(
-    told: HistoryReport, markdown_to: str | None, json_to: str | None, quiet: bool, console: Console
+    told: HistoryReport,
+    markdown_to: str | None,
+    json_to: str | None,
+    quiet: bool,
+    console: Console,
+    repo: str | None = None,
 ) -> int:
-    """Print the history, or write the files that were asked for; returns the exit code of the program.
+    """Print the history, or write the files that were asked for; returns the exit code of the program. `repo` is the
+    repository that was named, for the commands that are printed.
 
     Raises InputError where a file can't be written.
     """
@@ -109,7 +115,7 @@ def show(
         signs = sparkline.BLOCKS if sparkline.can_write(console.encoding) else sparkline.ASCII
         with console.capture() as captured:
             rows = max((console.height - 10) // 2, 6) if console.is_terminal else PIPE_ROWS
-            for part in written.text_of(told, signs, rows, console.width):
+            for part in written.text_of(told, signs, rows, console.width, repo):
                 whole = isinstance(part, Text) and bool(part.no_wrap)
                 console.print(part, highlight=False, soft_wrap=whole)
         said = captured.get()

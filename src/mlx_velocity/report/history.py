@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
+import shlex
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -55,8 +56,13 @@ def _plain(data: Any) -> Any:
     return None if isinstance(data, float) and not math.isfinite(data) else data
 
 
-def text_of(told: HistoryReport, signs: str, rows: int, width: int) -> Iterator[RenderableType]:
-    """The history for a terminal: one case in full, or at most so many cases with changes a machine."""
+def text_of(
+    told: HistoryReport, signs: str, rows: int, width: int, repo: str | None = None
+) -> Iterator[RenderableType]:
+    """The history for a terminal: one case in full, or at most so many cases with changes a machine.
+
+    `repo` stands in the commands, where it was named.
+    """
     labels = {case.label for machine in told.machines for case in machine.cases}
     for number, machine in enumerate(told.machines):
         if not (machine.cases or machine.outages) and (told.case or not machine.unread):
@@ -67,12 +73,12 @@ def text_of(told: HistoryReport, signs: str, rows: int, width: int) -> Iterator[
         if told.case and len(labels) == 1:
             for case in machine.cases:
                 yield ""
-                yield from _full(told, machine, case, signs)
+                yield from _full(told, case, signs, repo)
         else:
             yield from _overview(told, machine, signs, rows, width)
             yield from map(_outage, words.outages(machine))
         yield from map(_warned, words.remarks(machine))
-    yield from advice(told)
+    yield from advice(told, repo)
 
 
 # All cases of a machine
@@ -185,9 +191,7 @@ def _now(case: CaseHistory) -> str:
 # One case
 
 
-def _full(
-    told: HistoryReport, machine: MachineHistory, case: CaseHistory, signs: str
-) -> Iterator[RenderableType]:
+def _full(told: HistoryReport, case: CaseHistory, signs: str, repo: str | None) -> Iterator[RenderableType]:
     old = "" if case.current else ", [yellow]which the suite does not have any more[/]"
     yield f"[bold]{_safe(case.label)}[/], version {_safe(case.version)}{old}, in {_safe(case.environment)}"
     if case.now is not None:
@@ -210,7 +214,7 @@ def _full(
         yield "  No change" + (f" since {_safe(told.since)}." if told.since else ".")
     for shift in case.shown:
         yield ""
-        yield from _shift_in_full(told, case, shift)
+        yield from _shift_in_full(told, case, shift, repo)
     missing = list(words.gaps(case.gaps))
     for line in [
         *(words.border(case, index) for index in range(len(case.borders))),
@@ -220,7 +224,9 @@ def _full(
         yield _indented(f"[dim]{_safe(line)}[/]", 2)
 
 
-def _shift_in_full(told: HistoryReport, case: CaseHistory, shift: Shift) -> Iterator[RenderableType]:
+def _shift_in_full(
+    told: HistoryReport, case: CaseHistory, shift: Shift, repo: str | None
+) -> Iterator[RenderableType]:
     style = STYLES[shift.state]
     levels = " → ".join(units.quantity(value, case.unit) for value in (shift.before, shift.after))
     rates = " → ".join(filter(None, [words.rate(case, shift.before), words.rate(case, shift.after)]))
@@ -231,7 +237,7 @@ def _shift_in_full(told: HistoryReport, case: CaseHistory, shift: Shift) -> Iter
     yield _indented(_safe(words.described(shift.commit)), 4)
     for line in words.explained(shift):
         yield _indented(_safe(line), 4 + len(line) - len(line.lstrip()))
-    for command in words.commands(told, case, shift):
+    for command in words.commands(told, case, shift, repo):
         # Whole, so that it can be copied: the terminal breaks it.
         yield Text(f"    {text.clean(command)}", no_wrap=True, overflow="ignore")
 
@@ -252,19 +258,22 @@ def _warned(remark: tuple[str, str]) -> str:
     )
 
 
-def advice(told: HistoryReport) -> Iterator[str]:
+def advice(told: HistoryReport, repo: str | None = None) -> Iterator[str]:
     """What to do next, where there is something."""
     states = {shift.state for _, shift in told.shifts()}
     full = bool(told.case) and len({case.label for item in told.machines for case in item.cases}) == 1
+    options = "".join(f" {_safe(shlex.quote(word))}" for word in words.where(told, repo))
     said = []
     if states and not full:
-        said.append("A case in full, with the commits that may be guilty: mlx-velocity history CASE.")
+        said.append(
+            f"A case in full, with the commits that may be guilty: mlx-velocity history CASE{options}."
+        )
     if "unconfirmed" in states and not full:
         said.append(
-            "What stands on too few points is unconfirmed until more is measured: mlx-velocity history --confirm."
+            f"What stands on too few points is unconfirmed until more is measured: mlx-velocity history --confirm{options}."
         )
     if "open" in states and not full:
-        said.append('Stop an alarm with a reason: mlx-velocity history accept ID --because "…".')
+        said.append(f'Stop an alarm with a reason: mlx-velocity history accept ID --because "…"{options}.')
     if said:
         yield ""
         yield " ".join(said)

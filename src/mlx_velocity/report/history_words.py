@@ -42,9 +42,9 @@ def explained(shift: Shift) -> Iterator[str]:
         yield shift.note
 
 
-def commands(told: HistoryReport, case: CaseHistory, shift: Shift) -> Iterator[str]:
+def commands(told: HistoryReport, case: CaseHistory, shift: Shift, repo: str | None = None) -> Iterator[str]:
     """What a reader may do about a change, each with the command that does it."""
-    track = [] if told.track == DEFAULT_TRACK else ["--track", told.track]
+    track = where(told, repo)
     case_pattern = f"^{pattern(case.label)}$"
     if shift.state == "unconfirmed":
         yield f"confirm it: {_command('history', case_pattern, '--confirm', *track)}"
@@ -56,6 +56,12 @@ def commands(told: HistoryReport, case: CaseHistory, shift: Shift) -> Iterator[s
         yield f"see it again: {_command('compare', *ends, '--bench', case_pattern, *track)}"
     if shift.state == "open":
         yield f'accept it: {_command("history", "accept", shift.id, *track)} --because "…"'
+
+
+def where(told: HistoryReport, repo: str | None) -> list[str]:
+    """The options with which another command finds this history; `repo` is the one that was named, for its own machine."""
+    track = [] if told.track == DEFAULT_TRACK else ["--track", told.track]
+    return track + (["--repo", repo] if repo else [])
 
 
 def pattern(label: str) -> str:
