@@ -249,7 +249,7 @@ def test_every_field_is_in_the_schema() -> None:
     defs = schemas.load("history-output.schema.json")["$defs"]
     for record in (
         history_report.MachineHistory, history_report.CaseHistory, history_report.Shift, history_report.Border,
-        history_report.Unread, history_report.Outage, points.Point, points.Gap, series.Segment,
+        history_report.Unread, history_report.Outage, history_report.SideBySide, points.Point, points.Gap, series.Segment,
     ):  # fmt: skip
         names = {field.name for field in dataclasses.fields(record)}
         assert set(defs[record.__name__]["properties"]) == set(defs[record.__name__]["required"]) == names

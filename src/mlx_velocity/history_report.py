@@ -87,6 +87,23 @@ class Shift:
 
 
 @dataclass(frozen=True)
+class SideBySide:
+    """What one stored comparison says of a case."""
+
+    date: str
+    base: str
+    """As the user named it."""
+    head: str
+    verdict: str
+    ratio: float | None
+    """head / base; None where it could not be told."""
+    low: float | None
+    high: float | None
+    samples: int
+    """A side."""
+
+
+@dataclass(frozen=True)
 class CaseHistory:
     """A case on one machine: its points, oldest first, and what changed."""
 
@@ -114,6 +131,8 @@ class CaseHistory:
     """Oldest first."""
     first_shown: int = 0
     """Index of the first point within what was asked for."""
+    side_by_side: list[SideBySide] = field(default_factory=list)
+    """What stored comparisons say, the newest first; looked up where one case alone is asked for."""
 
     @property
     def shown(self) -> list[Shift]:

@@ -27,6 +27,7 @@ from mlx_velocity import (
     told,
     tracks,
 )
+from mlx_velocity.commands import side_by_side
 from mlx_velocity.commands.counting import Tell
 from mlx_velocity.errors import InputError, MeasurementError
 from mlx_velocity.history_report import CaseHistory, HistoryReport, MachineHistory, Shift, Unread
@@ -88,6 +89,7 @@ def tell(track: tracks.Track, options: HistoryOptions, progress: Tell | None = N
         report = _narrowed(report, lambda case: bool(wanted.search(case.label)))
         if not any(item.cases for item in report.machines):
             raise _no_case(options.case, machines)
+        report = side_by_side.beside(track.results_dir, report)
     if options.only_regressions:
         report = _regressions_alone(report)
     return report

@@ -215,6 +215,10 @@ def _full(told: HistoryReport, case: CaseHistory, signs: str, repo: str | None) 
     for shift in case.shown:
         yield ""
         yield from _shift_in_full(told, case, shift, repo)
+    if case.side_by_side:
+        yield "  Side by side:"
+    for compared in case.side_by_side:
+        yield _indented(_safe(words.side_by_side(compared)), 4)
     missing = list(words.gaps(case.gaps))
     for line in [
         *(words.border(case, index) for index in range(len(case.borders))),

@@ -7,7 +7,7 @@ import shlex
 from collections.abc import Iterator, Sequence
 
 from mlx_velocity import units
-from mlx_velocity.history_report import CaseHistory, HistoryReport, MachineHistory, Outage, Shift
+from mlx_velocity.history_report import CaseHistory, HistoryReport, MachineHistory, Outage, Shift, SideBySide
 from mlx_velocity.points import Gap
 from mlx_velocity.report import text
 from mlx_velocity.run_report import Commit
@@ -126,6 +126,16 @@ def described(commit: Commit) -> str:
     """A commit in words."""
     name = f"{commit.hash[:8]} ({commit.tags[0]})" if commit.tags else commit.hash[:8]
     return f"{name} {commit.subject} ({commit.date})"
+
+
+def side_by_side(item: SideBySide) -> str:
+    """What a comparison says, on one line."""
+    sides = f"{text.clean(item.base)} → {text.clean(item.head)} ({item.date})"
+    if item.ratio is None or item.low is None or item.high is None:
+        return f"{sides}: {item.verdict}"
+    low, high = (units.percent_change(end).removesuffix(" %") for end in (item.low, item.high))
+    size = f"{units.percent_change(item.ratio)} ({low}…{high})"
+    return f"{sides}: {item.verdict}, {size}, {units.count(item.samples, 'sample')} a side"
 
 
 def outages(machine: MachineHistory) -> Iterator[tuple[str, str]]:

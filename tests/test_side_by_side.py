@@ -1,0 +1,89 @@
+"""The history of one case says what stored comparisons found of it: they are the better judge of two commits."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import fixtures_site as site
+import pytest
+from conftest import ENVIRONMENT, STARTED
+from fixtures_history import BENCHMARKS, FIRST, LABEL, PREFILL, Lab
+from fixtures_site import Done
+
+from mlx_velocity import comparisons
+from mlx_velocity.comparison import End, Header, PairReading, Side
+
+Run = Callable[..., Done]
+HEADER = Header(
+    "made-up", "box", "cpu", "tiny", STARTED, 0.02, 0.01, 7,
+    Side("mlx==1", "", "", ENVIRONMENT), Side("mlx==2", "", "", ENVIRONMENT),
+)  # fmt: skip
+
+
+def pairs(ratio: float, benchmark: str = PREFILL["name"], version: str = "1") -> list[PairReading]:
+    """Six pairs of launches whose head takes `ratio` times as long, but for 0.1 %."""
+    return [
+        PairReading(
+            number, benchmark, version, list(FIRST), "seconds", "ABBA", [[1.0], [1.0]],
+            [[ratio * (1 + number / 6000)], [ratio]], STARTED, 1.0,
+        )
+        for number in range(1, 7)
+    ]  # fmt: skip
+
+
+@pytest.fixture
+def lab(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Lab:
+    """A case that is as it was, beside another one."""
+    monkeypatch.chdir(tmp_path)
+    made = Lab(tmp_path)
+    made.fill([1.0] * 4)
+    made.fill([1e6] * 4, benchmark=BENCHMARKS["decode.Memory.track_peak_bytes"], launches=1)
+    return made
+
+
+@pytest.fixture
+def said(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
+    monkeypatch.setenv("COLUMNS", "200")
+    return lambda *arguments: site.in_process(monkeypatch, capsys, *arguments)
+
+
+def store(lab: Lab, measured: list[PairReading], started: str = STARTED) -> Path:
+    header = dataclasses.replace(HEADER, started=started)
+    path = comparisons.path_for(lab.box() / "comparisons", header)
+    comparisons.append(path, [header, *measured, End(60.0, False)])
+    return path
+
+
+def test_one_case(lab: Lab, said: Run) -> None:
+    """Each verdict stands there with its sides, day, size and samples, the newest first; the exit code is the history's."""
+    store(lab, pairs(1.2))
+    store(lab, pairs(1.0), "2026-02-03T04:05:06Z")
+    done = said("history", "Prefill")
+    assert done.code == 0
+    shown = done.out[done.out.index("Side by side:\n") :].splitlines()[1:3]
+    assert [line.strip()[:45] for line in shown] == [
+        "mlx==1 → mlx==2 (2026-02-03): unchanged, +0.0", "mlx==1 → mlx==2 (2026-01-02): regressed, +20.",
+    ]  # fmt: skip
+    assert all(line.endswith("12 samples a side") for line in shown)
+    document = json.loads(said("history", "Prefill", "--json", "-").out)
+    (case,) = document["machines"][0]["cases"]
+    assert case["label"] == LABEL
+    assert [item["verdict"] for item in case["side_by_side"]] == ["unchanged", "regressed"]
+
+
+def test_what_says_nothing_of_it(lab: Lab, said: Run) -> None:
+    """Another case, another version of the workload, and files that can't be read leave no line."""
+    store(lab, pairs(1.2, benchmark="decode.Decode.time_decode"))
+    store(lab, pairs(1.2, version="0"))
+    path = store(lab, pairs(1.2))
+    path.write_text(f"{PREFILL['name']}\n", "utf-8")
+    assert "Side by side" not in said("history", "Prefill").out
+
+
+def test_several_cases(lab: Lab, said: Run) -> None:
+    """Where several cases are asked for, no comparison is read."""
+    store(lab, pairs(1.2))
+    assert "Side by side" not in said("history").out
