@@ -166,6 +166,15 @@ def test_an_outlier_at_the_end_of_many_is_no_news() -> None:
     assert changepoints.find(series(values)).changes == ()
 
 
+def test_one_of_few_points_does_not_move_the_level() -> None:
+    """A slow first point before four fast ones is no level of its own, and the level is that of the four."""
+    found = changepoints.find(series([1.12, 0.048, 0.049, 0.05, 0.049]))
+    assert found.changes == ()
+    (only,) = found.segments
+    assert only.level == pytest.approx(0.049)
+    assert only.low < 0.049 < only.high
+
+
 def test_counted_numbers_need_no_noise() -> None:
     """Any step of bytes that lasts is a change; a number that comes once is none, the newest one is unconfirmed."""
     values = [1000.0] * 10 + [1001.0] * 5 + [4000.0] + [1001.0] * 5 + [900.0]

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mlx_velocity import anchor, correlated, exact, stats, weights, windows
+from mlx_velocity import anchor, correlated, exact, levels, stats, weights, windows
 from mlx_velocity.series import ChangePoint, Found, Segment, Series
 from mlx_velocity.windows import DEFAULT, Memory, View
 from mlx_velocity.windows import Rule as Rule
@@ -232,7 +232,8 @@ def _segment(series: Series, block: _Block, start: int, end: int, rule: Rule) ->
         only = series.points[inside[0]]
         is_known = only.error is not None and 0 <= only.error <= 1
         error, freedom = (only.error or 0.0) if is_known else 0.0, only.launches - 1
-    level = float(np.mean(logs))
+    # Among so few nobody looked for points that lie apart, and one of them would move a mean far.
+    level = float(np.mean(logs) if len(owner.logs) >= levels.FEWEST else np.median(logs))
     reach = _reach(error, freedom, rule)
     return Segment(inside[0], inside[-1], _factor(level), _factor(level - reach), _factor(level + reach))
 
