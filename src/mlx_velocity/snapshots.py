@@ -113,6 +113,8 @@ class _Row:
 
 def _from_readings(columns: Columns, is_time: Sequence[bool]) -> dict[int, _Row]:
     order = np.argsort(columns["case"], kind="stable")
+    if not len(order):
+        return {}  # all of it failed
     cases, first = np.unique(columns["case"][order], return_index=True)
     medians, samples = columns["median"][order].tolist(), columns["samples"][order].tolist()
     looks = _looks(columns, order)
