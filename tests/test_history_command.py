@@ -204,13 +204,13 @@ def test_levels_of_a_sparkline(values: list[float]) -> None:
 
 
 def test_commands_name_the_repository(stepped: Lab, said: Run) -> None:
-    """A command that is printed finds the repository that was named, and one that is written names no place of this machine."""
-    whole = said("history", "--repo", stepped.repo_path)
-    assert f"mlx-velocity history CASE --track made-up --repo {stepped.repo_path}." in " ".join(
-        whole.out.split()
-    )
+    """A command that is printed stands on a line and finds the repository that was named; one that is written names no place of this machine."""
+    options = f"--track made-up --repo {stepped.repo_path}"
+    lines = said("history", "--repo", stepped.repo_path).out.splitlines()
+    assert f"    mlx-velocity history CASE {options}" in lines
+    assert f'    mlx-velocity history accept ID --because "…" {options}' in lines
     one = said("history", "Prefill.*float32", "--repo", stepped.repo_path)
-    assert one.out.count(f"--track made-up --repo {stepped.repo_path}") == 2
+    assert one.out.count(options) == 2
     assert stepped.repo_path not in said("history", "--markdown", "-", "--repo", stepped.repo_path).out
 
 
@@ -244,12 +244,12 @@ def test_every_field_is_in_the_schema() -> None:
     """The schema allows no field that the records lack, and asks for each that they have."""
     import dataclasses
 
-    from mlx_velocity import history_report, points, series
+    from mlx_velocity import comparison, history_report, points, series
 
     defs = schemas.load("history-output.schema.json")["$defs"]
     for record in (
         history_report.MachineHistory, history_report.CaseHistory, history_report.Shift, history_report.Border,
-        history_report.Unread, history_report.Outage, history_report.SideBySide, points.Point, points.Gap, series.Segment,
+        history_report.Unread, history_report.Outage, history_report.SideBySide, comparison.CaseVerdict, points.Point, points.Gap, series.Segment,
     ):  # fmt: skip
         names = {field.name for field in dataclasses.fields(record)}
         assert set(defs[record.__name__]["properties"]) == set(defs[record.__name__]["required"]) == names

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Literal
 
+from mlx_velocity.comparison import CaseVerdict
 from mlx_velocity.points import Gaps, Points
 from mlx_velocity.run_report import Commit
 from mlx_velocity.series import Segment
@@ -19,6 +20,7 @@ FORMAT = 1
 Direction = Literal["regressed", "improved"]
 State = Literal["open", "accepted", "fixed", "unconfirmed", "improved"]
 """`open`, `accepted` and `fixed` are said of regressions; `unconfirmed` of either direction."""
+OutageKind = Literal["failing", "never worked", "working"]
 STATES: tuple[State, ...] = ("open", "unconfirmed", "improved", "accepted", "fixed")
 """In the order in which a reader wants them."""
 
@@ -94,13 +96,8 @@ class SideBySide:
     base: str
     """As the user named it."""
     head: str
-    verdict: str
-    ratio: float | None
-    """head / base; None where it could not be told."""
-    low: float | None
-    high: float | None
-    samples: int
-    """A side."""
+    interrupted: bool
+    said: CaseVerdict
 
 
 @dataclass(frozen=True)
@@ -150,14 +147,16 @@ class Unread:
 
 @dataclass(frozen=True)
 class Outage:
-    """Cases that fail from a commit on for one reason, or that work from it on."""
+    """Cases that fail in the same way at the same commits."""
 
-    lasts: bool
-    """Whether they fail up to the newest commit that was tried; else they failed up to this one."""
+    kind: OutageKind
+    environment: str
     commit: Commit
-    """The first that was measured and is otherwise."""
+    """The first of which this is so: that failed behind the last number, that was tried at all, or that had a number."""
+    failed: Commit
+    """The newest that failed; of what works by now, the last one before it."""
     reason: str
-    """Of the failure nearest to it."""
+    """Of that failure, on one line."""
     cases: list[str]
     """Labels."""
 

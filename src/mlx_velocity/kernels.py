@@ -26,7 +26,7 @@ PROCESSES = 8
 """At most: each holds a model in the GPU's memory."""
 CORES_EACH = 2
 CASES_EACH = 4
-"""Of one group at most: the longest group decides when all are done, and operators of one shape share hardly a kernel."""
+"""Of one group at most: the longest group decides when all are done."""
 DONE = "kernels.txt"
 """In the working folder: cases that were warmed up there, by label, a line each."""
 

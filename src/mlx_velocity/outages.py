@@ -2,47 +2,74 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+import re
+from collections.abc import Iterable
 
 from mlx_velocity import chronicle
-from mlx_velocity.history_report import CaseHistory, Outage
+from mlx_velocity.history_report import CaseHistory, Outage, OutageKind
+from mlx_velocity.run_report import Commit
 
 FAILING = ("failed: ", "timeout: ")
 """How the reasons of such gaps begin. What is skipped or incompatible was never meant to work there."""
-
 LONGEST = 200
 """Signs of a reason: what a library prints may be a page."""
 
+End = tuple[OutageKind, int, int, str]
+"""What it is, the places of its commit and of the failure, and the reason."""
+
 
 def of(cases: Iterable[CaseHistory], line: chronicle.Line) -> list[Outage]:
-    """The outages of a machine's present cases within what was asked for, those that last first, then the newest first.
+    """The outages of a machine's present cases: what fails, what never had a number, then what works by now, the newest first.
 
-    A case that fails between two numbers is none: it works again, and its gaps say so.
+    Cases with the same commits and a reason that differs in numbers alone are one. What works since before what was
+    asked for is left out; what fails is not. A case that failed between two numbers works again, and its gaps say so.
     """
-    found: dict[tuple[bool, int, str], list[str]] = {}
+    found: dict[tuple[str, OutageKind, int, int, str], tuple[str, list[str]]] = {}
     for case in cases:
-        if case.current and len(case.points):
-            for lasts, place, reason in _ends(case):
-                if place >= line.since:
-                    found.setdefault((lasts, place, reason), []).append(case.label)
-    ordered = sorted(found.items(), key=lambda item: (not item[0][0], -item[0][1], item[0][2]))
+        for kind, place, failed, reason in _ends(case) if case.current else ():
+            if kind != "working" or place >= line.since:
+                key = (case.environment, kind, place, failed, re.sub(r"\d+", "", reason))
+                found.setdefault(key, (reason, []))[1].append(case.label)
+    order = ("failing", "never worked", "working")
+    ordered = sorted(
+        found.items(), key=lambda item: (order.index(item[0][1]), -item[0][2], -item[0][3], item[0])
+    )
     return [
-        Outage(lasts, line.commit(line.commits[place].hash), reason, labels)
-        for (lasts, place, reason), labels in ordered
+        Outage(kind, environment, _commit(line, place), _commit(line, failed), reason, labels)
+        for (environment, kind, place, failed, _), (reason, labels) in ordered
     ]
 
 
-def _ends(case: CaseHistory) -> Iterator[tuple[bool, int, str]]:
-    """Of what was tried beyond the last number, and before the first: whether it lasts, where it changed, and why it fails."""
-    tried, first, last = case.gaps.tried, int(case.points.place[0]), int(case.points.place[-1])
+def _commit(line: chronicle.Line, place: int) -> Commit:
+    return line.commit(line.commits[place].hash)
+
+
+def _ends(case: CaseHistory) -> list[End]:
+    """Of what was tried behind the last number, and before the first, what fails there."""
+    tried = case.gaps.tried
+    if not len(tried):
+        return []
+    first, last = (
+        (int(case.points.place[0]), int(case.points.place[-1])) if len(case.points) else (len(tried.line), -1)
+    )
     # Only the ends: between them a long history may lack thousands.
     before, behind = int(tried.place.searchsorted(first)), int(tried.place.searchsorted(last))
-    if behind < len(tried) and (reason := _failing(tried[behind].reason)):
-        yield True, int(tried.place[behind]), reason
-    if before and (reason := _failing(tried[before - 1].reason)):
-        yield False, first, reason
+    found: list[End] = []
+    if behind < len(tried) and (reason := _failing(tried[len(tried) - 1].reason)):
+        begun = next(number for number in range(behind, len(tried)) if _failing(tried[number].reason))
+        kind: OutageKind = "failing" if len(case.points) else "never worked"
+        found.append((kind, int(tried.place[begun]), int(tried.place[-1]), reason))
+    if len(case.points):
+        # A case that is skipped in between was not meant to work there.
+        failed = next((number for number in reversed(range(before)) if _failing(tried[number].reason)), None)
+        if failed is not None:
+            found.append(("working", first, int(tried.place[failed]), _failing(tried[failed].reason)))
+    return found
 
 
 def _failing(reason: str) -> str:
     """How and why it fails, on one line; empty where it was not meant to work."""
-    return next(iter(reason.splitlines()), "")[:LONGEST] if reason.startswith(FAILING) else ""
+    if not reason.startswith(FAILING):
+        return ""
+    line = reason.partition(": ")[0] + ": " + next(iter(reason.partition(": ")[2].strip().splitlines()), "")
+    return line if len(line) <= LONGEST else f"{line[:LONGEST]}…"

@@ -206,7 +206,7 @@ def _regressions_alone(told: HistoryReport) -> HistoryReport:
         left = [item for item in case.shifts if item.direction == "regressed" and item.state != "fixed"]
         return dataclasses.replace(case, shifts=left)
 
-    failing = [[outage for outage in item.outages if outage.lasts] for item in told.machines]
+    failing = [[outage for outage in item.outages if outage.kind != "working"] for item in told.machines]
     machines = [
         dataclasses.replace(item, cases=[regressed(case) for case in item.cases]) for item in told.machines
     ]

@@ -29,7 +29,7 @@ def beside(results_dir: Path, told: HistoryReport) -> HistoryReport:
 
 
 def of_case(machine_folder: Path, case: CaseHistory) -> list[SideBySide]:
-    """The verdicts on a case in its present version, the newest first; files that can't be read are left to `validate`."""
+    """The verdicts on a case in its version and environment, the newest first; what can't be read is left to `validate`."""
     found = []
     for path in comparisons.newest_first(machine_folder / FOLDER, None, None)[:FILES]:
         try:
@@ -40,17 +40,17 @@ def of_case(machine_folder: Path, case: CaseHistory) -> list[SideBySide]:
                 stored = comparisons.read(path)
         except (InputError, OSError):
             continue
-        own = (case.benchmark, case.version, tuple(case.params))
-        # All cases are judged together, as they were measured.
-        if not any((pair.benchmark, pair.version, tuple(pair.params)) == own for pair in stored.pairs):
+        header, own = stored.header, (case.benchmark, case.version, tuple(case.params))
+        held = {(item.benchmark, item.version, tuple(item.params)) for item in stored.pairs}
+        held |= {(item.benchmark, item.version, tuple(item.params)) for item in stored.breaks}
+        if header.base.environment.name != case.environment or own not in held:
             continue
-        judged = judge.judge(stored.header, stored.pairs, stored.breaks, {}, 0.0)
+        # All cases are judged together, as they were measured.
+        judged = judge.judge(header, stored.pairs, stored.breaks, {}, 0.0)
+        interrupted = stored.end is None or stored.end.interrupted
         found += [
-            SideBySide(
-                stored.header.started[:10], stored.header.base.name, stored.header.head.name, item.verdict,
-                item.ratio, item.low, item.high, item.samples,
-            )
+            SideBySide(header.started[:10], header.base.name, header.head.name, interrupted, item)
             for item in judged.cases
             if item.benchmark == case.benchmark and item.params == case.params
-        ]  # fmt: skip
+        ]
     return found

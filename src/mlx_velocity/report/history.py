@@ -29,6 +29,8 @@ STYLES = {
     "fixed": "dim",
 }
 """State → colour, in the order in which a reader wants to see them."""
+OUTAGES = {"failing": "red", "never worked": "yellow", "working": "green", "also": "dim"}
+"""What is said of cases that fail → colour."""
 WIDE = 120
 """Signs of a line from which on a table is easy to read."""
 WIDTH, NARROW, WIDEST = 16, 12, 64
@@ -75,8 +77,8 @@ def text_of(
                 yield ""
                 yield from _full(told, case, signs, repo)
         else:
-            yield from _overview(told, machine, signs, rows, width)
-            yield from map(_outage, words.outages(machine))
+            yield from _overview(told, machine, signs, rows, width, repo)
+        yield from map(_outage, words.outages(machine))
         yield from map(_warned, words.remarks(machine))
     yield from advice(told, repo)
 
@@ -95,7 +97,7 @@ def heading(machine: MachineHistory) -> str:
 
 
 def _overview(
-    told: HistoryReport, machine: MachineHistory, signs: str, rows: int, width: int
+    told: HistoryReport, machine: MachineHistory, signs: str, rows: int, width: int, repo: str | None
 ) -> Iterator[RenderableType]:
     present = [case for case in machine.cases if case.current]
     changed = sorted((case for case in present if case.shown), key=_urgency)
@@ -112,7 +114,8 @@ def _overview(
             yield ""
     left_out = len(changed) - len(listed)
     if left_out > 0:
-        yield f"[bold]and {units.count(left_out, 'more case')} with changes[/]: name them, as in: mlx-velocity history decode"
+        yield f"[bold]and {units.count(left_out, 'more case')} with changes[/]: name them, as in:"
+        yield _command(f"mlx-velocity history decode{_options(told, repo)}")
     counts: Counter[str] = Counter(shift.state for case in present for shift in case.shown)
     said = [f"[{style}]{counts[state]:,} {state}[/]" for state, style in STYLES.items() if counts[state]]
     flat = "case without a change" if len(unchanged) == 1 else "cases without a change"
@@ -217,8 +220,8 @@ def _full(told: HistoryReport, case: CaseHistory, signs: str, repo: str | None) 
         yield from _shift_in_full(told, case, shift, repo)
     if case.side_by_side:
         yield "  Side by side:"
-    for compared in case.side_by_side:
-        yield _indented(_safe(words.side_by_side(compared)), 4)
+    for compared in words.side_by_side(case):
+        yield _indented(_safe(compared), 4)
     missing = list(words.gaps(case.gaps))
     for line in [
         *(words.border(case, index) for index in range(len(case.borders))),
@@ -242,8 +245,7 @@ def _shift_in_full(
     for line in words.explained(shift):
         yield _indented(_safe(line), 4 + len(line) - len(line.lstrip()))
     for command in words.commands(told, case, shift, repo):
-        # Whole, so that it can be copied: the terminal breaks it.
-        yield Text(f"    {text.clean(command)}", no_wrap=True, overflow="ignore")
+        yield _command(command)
 
 
 def _indented(said: str, by: int) -> Padding:
@@ -252,7 +254,7 @@ def _indented(said: str, by: int) -> Padding:
 
 def _outage(said: tuple[str, str]) -> str:
     word, rest = said
-    return f"[{'red' if word == 'failing' else 'green'}]{word}[/] {_safe(rest)}"
+    return f"[{OUTAGES[word]}]{word}[/] {_safe(rest)}"
 
 
 def _warned(remark: tuple[str, str]) -> str:
@@ -262,25 +264,32 @@ def _warned(remark: tuple[str, str]) -> str:
     )
 
 
-def advice(told: HistoryReport, repo: str | None = None) -> Iterator[str]:
-    """What to do next, where there is something."""
+def advice(told: HistoryReport, repo: str | None = None) -> Iterator[RenderableType]:
+    """What to do next, where there is something: each with its command on a line of its own."""
     states = {shift.state for _, shift in told.shifts()}
-    full = bool(told.case) and len({case.label for item in told.machines for case in item.cases}) == 1
-    options = "".join(f" {_safe(shlex.quote(word))}" for word in words.where(told, repo))
+    if told.case and len({case.label for item in told.machines for case in item.cases}) == 1:
+        return
     said = []
-    if states and not full:
-        said.append(
-            f"A case in full, with the commits that may be guilty: mlx-velocity history CASE{options}."
-        )
-    if "unconfirmed" in states and not full:
-        said.append(
-            f"What stands on too few points is unconfirmed until more is measured: mlx-velocity history --confirm{options}."
-        )
-    if "open" in states and not full:
-        said.append(f'Stop an alarm with a reason: mlx-velocity history accept ID --because "…"{options}.')
+    if states:
+        said.append(("A case in full, with the commits that may be guilty:", "CASE"))
+    if "unconfirmed" in states:
+        said.append(("What stands on too few points is unconfirmed until more is measured:", "--confirm"))
+    if "open" in states:
+        said.append(("Stop an alarm with a reason:", 'accept ID --because "…"'))
     if said:
         yield ""
-        yield " ".join(said)
+    for what, arguments in said:
+        yield what
+        yield _command(f"mlx-velocity history {arguments}{_options(told, repo)}")
+
+
+def _options(told: HistoryReport, repo: str | None) -> str:
+    return "".join(f" {shlex.quote(word)}" for word in words.where(told, repo))
+
+
+def _command(said: str) -> Text:
+    """Whole, so that it can be copied: the terminal breaks it."""
+    return Text(f"    {text.clean(said)}", no_wrap=True, overflow="ignore")
 
 
 def _safe(said: str) -> str:

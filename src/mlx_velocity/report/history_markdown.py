@@ -43,6 +43,14 @@ def markdown(told: HistoryReport) -> str:
     ]
     if outages:
         parts += ["## Failing, or working by now", "\n".join(outages)]
+    compared = [
+        f"- {code(item.name)}: {escape(line)}"
+        for item in told.machines
+        for case in item.cases
+        for line in said.side_by_side(case)
+    ]
+    if compared:
+        parts += ["## Side by side", "\n".join(compared)]
     if shifts:
         parts.append(folded("Each change in full", "\n\n".join(_full(told, *pair) for pair in shifts)))
     parts += [

@@ -7,7 +7,7 @@ import shlex
 from collections.abc import Iterator, Sequence
 
 from mlx_velocity import units
-from mlx_velocity.history_report import CaseHistory, HistoryReport, MachineHistory, Outage, Shift, SideBySide
+from mlx_velocity.history_report import CaseHistory, HistoryReport, MachineHistory, Outage, Shift
 from mlx_velocity.points import Gap
 from mlx_velocity.report import text
 from mlx_velocity.run_report import Commit
@@ -128,31 +128,42 @@ def described(commit: Commit) -> str:
     return f"{name} {commit.subject} ({commit.date})"
 
 
-def side_by_side(item: SideBySide) -> str:
-    """What a comparison says, on one line."""
-    sides = f"{text.clean(item.base)} → {text.clean(item.head)} ({item.date})"
-    if item.ratio is None or item.low is None or item.high is None:
-        return f"{sides}: {item.verdict}"
-    low, high = (units.percent_change(end).removesuffix(" %") for end in (item.low, item.high))
-    size = f"{units.percent_change(item.ratio)} ({low}…{high})"
-    return f"{sides}: {item.verdict}, {size}, {units.count(item.samples, 'sample')} a side"
+def side_by_side(case: CaseHistory) -> Iterator[str]:
+    """What comparisons say of a case, a line each."""
+    for item in case.side_by_side[:LISTED]:
+        found = item.said
+        parts = [text.verdict(found)]
+        if found.ratio is not None:
+            parts += [text.change_of(found), f"{units.count(found.samples, 'sample')} a side"]
+        parts += ["interrupted"] if item.interrupted else []
+        remarks = "".join(f"; {text.clean(warning)}" for warning in found.warnings)
+        yield f"{text.clean(item.base)} → {text.clean(item.head)} ({item.date}): {', '.join(parts)}{remarks}"
+    if len(case.side_by_side) > LISTED:
+        yield f"and {units.count(len(case.side_by_side) - LISTED, 'older one')}"
 
 
 def outages(machine: MachineHistory) -> Iterator[tuple[str, str]]:
     """Which cases fail and which ones work by now: a word, and the rest of the sentence."""
-    for item in machine.outages:
+    several = len({case.environment for case in machine.cases if case.current}) > 1
+    for item in machine.outages[:LISTED]:
         more = f" and {len(item.cases) - NAMED:,} more" if len(item.cases) > NAMED else ""
-        named = f"{', '.join(map(text.clean, item.cases[:NAMED]))}{more}"
-        word, until = outage_of(item)
-        yield (
-            word,
-            f"since {name_of(item.commit)} ({item.commit.date}){until}{text.clean(item.reason)}: {named}",
-        )
+        environment = f" [{text.clean(item.environment)}]" if several else ""
+        named = f"{', '.join(map(text.clean, item.cases[:NAMED]))}{more}{environment}"
+        before, behind = when(item)
+        at = f"{name_of(item.commit)} ({item.commit.date})"
+        yield item.kind, f"{before} {at}{behind}: {text.clean(item.reason)}: {named}"
+    if len(machine.outages) > LISTED:
+        yield "also", f"{len(machine.outages) - LISTED:,} more that fail otherwise or elsewhere"
 
 
-def outage_of(item: Outage) -> tuple[str, str]:
-    """A word for an outage, and what goes before its reason."""
-    return ("failing", ": ") if item.lasts else ("working", ", until then ")
+def when(item: Outage) -> tuple[str, str]:
+    """What stands before the commit of an outage, and what behind it."""
+    same, failed = item.commit == item.failed, name_of(item.failed)
+    if item.kind == "working":
+        return "since", f"; at {failed} ({item.failed.date})"
+    if item.kind == "failing":
+        return ("at" if same else "since"), "" if same else f", tried up to {failed}"
+    return ("tried at" if same else "tried from"), "" if same else f" to {failed}"
 
 
 def remarks(machine: MachineHistory) -> Iterator[tuple[str, str]]:

@@ -60,11 +60,13 @@ def _machine(machine: Any) -> dict[str, Any]:
 
 def _outages(machine: MachineHistory) -> Iterator[dict[str, Any]]:
     pages = {case.label: case_page(case.benchmark, case.params) for case in machine.cases if case.current}
+    several = len({case.environment for case in machine.cases if case.current}) > 1
     for item in machine.outages:
-        word, until = words.outage_of(item)
+        before, behind = words.when(item)
         yield {
-            "machine": machine.name, "word": word, "until": until, "reason": item.reason,
-            "commit": vars(item.commit), "name": words.name_of(item.commit), "commit_page": commit_page(item.commit.hash),
+            "machine": machine.name, "environment": item.environment if several else "", "kind": item.kind,
+            "before": before, "behind": behind, "reason": item.reason, "commit": vars(item.commit),
+            "name": words.name_of(item.commit), "commit_page": commit_page(item.commit.hash),
             "cases": [(label, pages[label]) for label in item.cases],
         }  # fmt: skip
 
