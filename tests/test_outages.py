@@ -83,12 +83,17 @@ def test_what_failed_at_the_first_commits(lab: Lab) -> None:
     assert told(lab, found) == ("working", 3, 1, "timeout: after 60 s")
 
 
-def test_what_never_had_a_number(lab: Lab) -> None:
+def test_what_never_had_a_number(lab: Lab, said: Run) -> None:
     """A case that failed wherever it was tried is named with the first and the newest of these commits."""
     fail(lab, 2, 5)
     lab.fill([1e6] * 7, benchmark=PEAK, launches=1)
     (found,) = outages(lab)
     assert told(lab, found) == ("never worked", 2, 5, f"failed: {REASON}")
+    first, newest = lab.commits[2][:8], lab.commits[5][:8]
+    line = (
+        f"never worked where it was tried, from {first} (2026-01-03) to {newest}: failed: {REASON}: {LABEL}"
+    )
+    assert line in said("history").out.splitlines()
 
 
 @pytest.mark.parametrize("place", [2, 5])
@@ -130,6 +135,15 @@ def check_links(lab: Lab) -> BeautifulSoup:
     assert any(link.startswith("commits/") for link in links)
     assert [link for link in links if link and not (folder / link).exists()] == []
     return page
+
+
+def test_no_case(lab: Lab, said: Run) -> None:
+    """A machine where nothing could be measured yet is named, and one without regressions where these alone are asked for."""
+    fail_all(lab, 0, "no wheel of mlx")
+    assert "1 commit measured" in said("history").out
+    assert "No case to show." in said("history").out
+    lab.fill([None, 1.0, 1.0])
+    assert "No case to show." in said("history", "--only-regressions").out
 
 
 def test_causes_that_differ_in_numbers(lab: Lab) -> None:

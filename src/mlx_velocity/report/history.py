@@ -67,7 +67,7 @@ def text_of(
     """
     labels = {case.label for machine in told.machines for case in machine.cases}
     for number, machine in enumerate(told.machines):
-        if not (machine.cases or machine.outages) and (told.case or not machine.unread):
+        if told.case and not machine.cases:
             continue
         if number:
             yield ""
@@ -99,6 +99,9 @@ def heading(machine: MachineHistory) -> str:
 def _overview(
     told: HistoryReport, machine: MachineHistory, signs: str, rows: int, width: int, repo: str | None
 ) -> Iterator[RenderableType]:
+    if not machine.cases:
+        yield "No case to show."
+        return
     present = [case for case in machine.cases if case.current]
     changed = sorted((case for case in present if case.shown), key=_urgency)
     unchanged = [case for case in present if not case.shown]

@@ -163,7 +163,7 @@ def when(item: Outage) -> tuple[str, str]:
         return "since", f"; at {failed} ({item.failed.date})"
     if item.kind == "failing":
         return ("at" if same else "since"), "" if same else f", tried up to {failed}"
-    return ("tried at" if same else "tried from"), "" if same else f" to {failed}"
+    return f"where it was tried, {'at' if same else 'from'}", "" if same else f" to {failed}"
 
 
 def remarks(machine: MachineHistory) -> Iterator[tuple[str, str]]:
