@@ -16,6 +16,7 @@ import hypothesis
 import psutil
 import pytest
 from fixtures_browser import browser, chromium  # noqa: F401 (fixtures of every test in a browser)
+from fixtures_history import lab, said  # noqa: F401 (fixtures of every test that reads a history)
 from hypothesis.configuration import set_hypothesis_home_dir
 
 from mlx_velocity import environments, parameters, records, results, scheduler, tracks

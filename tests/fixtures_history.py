@@ -7,7 +7,7 @@ import itertools
 import shutil
 import statistics
 import tempfile
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -30,6 +30,7 @@ from mlx_velocity import (
 )
 from mlx_velocity.series import ChangePoint, Found, Segment, Series
 
+Run = Callable[..., made.Done]
 ENV_NAME, SERIES = made.ENV_NAME, made.SERIES
 PREFILL: dict[str, Any] = {**made.BENCHMARKS[0], "tokens_from": "tokens"}
 PEAK: dict[str, Any] = {**made.BENCHMARKS[1], "rounds": 1}
@@ -125,6 +126,20 @@ class Lab:
 
     def line(self, since: int = 0) -> list[history.Commit]:
         return history.line(self.repo_path, "main")[since:]
+
+
+@pytest.fixture
+def lab(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Lab:
+    """A track of 20 commits without results; the working folder is its folder."""
+    monkeypatch.chdir(tmp_path)
+    return Lab(tmp_path)
+
+
+@pytest.fixture
+def said(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
+    """Runs the program in this process, on a wide terminal: the same entry, the same exit codes."""
+    monkeypatch.setenv("COLUMNS", "160")
+    return lambda *arguments: made.in_process(monkeypatch, capsys, *arguments)
 
 
 def step(index: int, ratio: float, first: int | None = None, last: int | None = None, confirmed: bool = True) -> ChangePoint:  # fmt: skip

@@ -18,12 +18,6 @@ from mlx_velocity.history_report import CaseHistory, HistoryReport, Shift
 
 
 @pytest.fixture
-def lab(tmp_path: Path) -> Lab:
-    """A track of 20 commits without results."""
-    return Lab(tmp_path)
-
-
-@pytest.fixture
 def detector(monkeypatch: pytest.MonkeyPatch) -> Detector:
     return Detector(monkeypatch)
 

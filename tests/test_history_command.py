@@ -7,13 +7,12 @@ import json
 import re
 import shutil
 import sys
-from collections.abc import Callable
 from pathlib import Path
 
 import fixtures_site as site
 import pytest
 from conftest import HELLO, SAMPLES, Office
-from fixtures_history import BENCHMARKS, LABEL, PREFILL, Detector, Lab, step
+from fixtures_history import BENCHMARKS, LABEL, PREFILL, Detector, Lab, Run, step
 from fixtures_site import Done
 from jsonschema import Draft202012Validator
 from rich.console import Console
@@ -27,14 +26,6 @@ from mlx_velocity.report import sparkline
 
 ROOT = Path(__file__).parents[1]
 OTHER = ("'tiny-4bit'", "32")
-Run = Callable[..., Done]
-
-
-@pytest.fixture
-def lab(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Lab:
-    """A track of 20 commits without results; the working folder is its folder."""
-    monkeypatch.chdir(tmp_path)
-    return Lab(tmp_path)
 
 
 @pytest.fixture
@@ -48,17 +39,6 @@ def stepped(lab: Lab) -> Lab:
     lab.fill([1.0] * 8 + [1.2] * 8)
     lab.fill([2.0] * 16, params=OTHER)
     return lab
-
-
-@pytest.fixture
-def said(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
-    """Runs the program in this process: the same entry, the same exit codes."""
-    monkeypatch.setenv("COLUMNS", "160")
-
-    def run(*arguments: str) -> Done:
-        return site.in_process(monkeypatch, capsys, *arguments)
-
-    return run
 
 
 def refused(done: Done, *words: str, code: int = 2) -> None:
@@ -208,7 +188,7 @@ def test_commands_name_the_repository(stepped: Lab, said: Run) -> None:
     options = f"--track made-up --repo {stepped.repo_path}"
     lines = said("history", "--repo", stepped.repo_path).out.splitlines()
     assert f"    mlx-velocity history CASE {options}" in lines
-    assert f'    mlx-velocity history accept ID --because "…" {options}' in lines
+    assert f'    mlx-velocity history accept ID {options} --because "…"' in lines
     one = said("history", "Prefill.*float32", "--repo", stepped.repo_path)
     assert one.out.count(options) == 2
     assert stepped.repo_path not in said("history", "--markdown", "-", "--repo", stepped.repo_path).out

@@ -23,12 +23,6 @@ from mlx_velocity.stored_series import MachineSeries, Traced
 ROOT = Path(__file__).parents[1]
 
 
-@pytest.fixture
-def lab(tmp_path: Path) -> Lab:
-    """A track of 20 commits without results."""
-    return Lab(tmp_path)
-
-
 def read(
     lab: Lab, benchmarks: Any = made.BENCHMARKS, name: str = "box"
 ) -> tuple[MachineSeries, dict[str, str]]:

@@ -3,15 +3,11 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
-import fixtures_site as site
 import pytest
 from bs4 import BeautifulSoup
-from fixtures_history import BENCHMARKS, ENV_NAME, FIRST, LABEL, PREFILL, Lab
-from fixtures_site import Done
+from fixtures_history import BENCHMARKS, ENV_NAME, FIRST, LABEL, PREFILL, Lab, Run
 
 from mlx_velocity import records
 from mlx_velocity.commands import history
@@ -23,20 +19,6 @@ from mlx_velocity.site import publish
 REASON = "RuntimeError: QMM NYI"
 PEAK = BENCHMARKS["decode.Memory.track_peak_bytes"]
 STARTED = "2026-01-02T03:04:05.000Z"
-Run = Callable[..., Done]
-
-
-@pytest.fixture
-def lab(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Lab:
-    monkeypatch.chdir(tmp_path)
-    return Lab(tmp_path)
-
-
-@pytest.fixture
-def said(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
-    """Runs the program in this process, on a terminal wide enough for a sentence."""
-    monkeypatch.setenv("COLUMNS", "400")
-    return lambda *arguments: site.in_process(monkeypatch, capsys, *arguments)
 
 
 def fail(

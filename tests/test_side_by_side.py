@@ -4,21 +4,18 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import conftest
-import fixtures_site as site
 import pytest
 from conftest import STARTED
-from fixtures_history import BENCHMARKS, ENV_NAME, FIRST, LABEL, PREFILL, Lab
-from fixtures_site import Done
+from fixtures_history import BENCHMARKS, ENV_NAME, FIRST, LABEL, PREFILL, Lab, Run
 
 from mlx_velocity import comparisons
 from mlx_velocity.commands import side_by_side
 from mlx_velocity.comparison import Break, End, Header, PairReading, Side
 
-Run = Callable[..., Done]
 ENVIRONMENT = dataclasses.replace(conftest.ENVIRONMENT, name=ENV_NAME)
 HEADER = Header(
     "made-up", "box", "cpu", "tiny", STARTED, 0.02, 0.01, 7,
@@ -38,20 +35,12 @@ def pairs(ratio: float, benchmark: str = PREFILL["name"], version: str = "1") ->
 
 
 @pytest.fixture
-def lab(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Lab:
+def lab(lab: Lab) -> Lab:
     """A case that is as it was, beside another one."""
-    monkeypatch.chdir(tmp_path)
-    made = Lab(tmp_path)
-    made.fill([1.0] * 4)
+    lab.fill([1.0] * 4)
     for place in range(4):
-        made.add(place, [1e6], benchmark=BENCHMARKS["decode.Memory.track_peak_bytes"])
-    return made
-
-
-@pytest.fixture
-def said(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
-    monkeypatch.setenv("COLUMNS", "200")
-    return lambda *arguments: site.in_process(monkeypatch, capsys, *arguments)
+        lab.add(place, [1e6], benchmark=BENCHMARKS["decode.Memory.track_peak_bytes"])
+    return lab
 
 
 def store(

@@ -20,8 +20,10 @@ FORMAT = 1
 Direction = Literal["regressed", "improved"]
 State = Literal["open", "accepted", "fixed", "unconfirmed", "improved"]
 """`open`, `accepted` and `fixed` are said of regressions; `unconfirmed` of either direction."""
-OutageKind = Literal["failing", "never worked", "working"]
 STATES: tuple[State, ...] = ("open", "unconfirmed", "improved", "accepted", "fixed")
+"""In the order in which a reader wants them."""
+OutageKind = Literal["failing", "never worked", "working"]
+OUTAGE_KINDS: tuple[OutageKind, ...] = ("failing", "never worked", "working")
 """In the order in which a reader wants them."""
 
 
@@ -182,6 +184,11 @@ class MachineHistory:
     """Ids that are recorded as open or accepted, and whose change is not found any more."""
     outages: list[Outage]
 
+    @property
+    def several_environments(self) -> bool:
+        """Whether a case must say which one it was measured in."""
+        return len({case.environment for case in self.cases if case.current}) > 1
+
 
 @dataclass(frozen=True)
 class HistoryReport:
@@ -205,6 +212,11 @@ class HistoryReport:
             for shift in case.shown
         ]
         yield from sorted(found, key=lambda pair: -max(pair[1].ratio, 1 / pair[1].ratio))
+
+    @property
+    def one_case(self) -> bool:
+        """Whether CASE left one, which is shown in full."""
+        return bool(self.case) and len({case.label for item in self.machines for case in item.cases}) == 1
 
     @property
     def exit_code(self) -> int:

@@ -34,10 +34,10 @@ def judge(
     by_case: dict[CaseKey, list[PairReading]] = {}
     broken: dict[CaseKey, list[Break]] = {}
     for pair in pairs:
-        by_case.setdefault(_key(pair), []).append(pair)
+        by_case.setdefault(key_of(pair), []).append(pair)
     for item in breaks:
-        by_case.setdefault(_key(item), [])
-        broken.setdefault(_key(item), []).append(item)
+        by_case.setdefault(key_of(item), [])
+        broken.setdefault(key_of(item), []).append(item)
     died = {key: items for key, items in broken.items() if not interleave.is_broken(items, by_case[key])}
     broken = {key: items for key, items in broken.items() if key not in died}
     timed = {
@@ -64,7 +64,8 @@ def judge(
     return Comparison(header, cases, said, wall_s, interrupted)
 
 
-def _key(item: PairReading | Break) -> CaseKey:
+def key_of(item: PairReading | Break) -> CaseKey:
+    """The case that a record is of: benchmark, version of the workload, parameters."""
     return item.benchmark, item.version, tuple(item.params)
 
 

@@ -6,10 +6,10 @@ import re
 from collections.abc import Iterable
 
 from mlx_velocity import chronicle
-from mlx_velocity.history_report import CaseHistory, Outage, OutageKind
+from mlx_velocity.history_report import OUTAGE_KINDS, CaseHistory, Outage, OutageKind
 from mlx_velocity.run_report import Commit
 
-FAILING = ("failed: ", "timeout: ")
+FAILING = ("failed", "timeout")
 """How the reasons of such gaps begin. What is skipped or incompatible was never meant to work there."""
 LONGEST = 200
 """Signs of a reason: what a library prints may be a page."""
@@ -30,9 +30,8 @@ def of(cases: Iterable[CaseHistory], line: chronicle.Line) -> list[Outage]:
             if kind != "working" or place >= line.since:
                 key = (case.environment, kind, place, failed, re.sub(r"\d+", "", reason))
                 found.setdefault(key, (reason, []))[1].append(case.label)
-    order = ("failing", "never worked", "working")
     ordered = sorted(
-        found.items(), key=lambda item: (order.index(item[0][1]), -item[0][2], -item[0][3], item[0])
+        found.items(), key=lambda item: (OUTAGE_KINDS.index(item[0][1]), -item[0][2], -item[0][3], item[0])
     )
     return [
         Outage(kind, environment, _commit(line, place), _commit(line, failed), reason, labels)
@@ -46,30 +45,26 @@ def _commit(line: chronicle.Line, place: int) -> Commit:
 
 def _ends(case: CaseHistory) -> list[End]:
     """Of what was tried behind the last number, and before the first, what fails there."""
-    tried = case.gaps.tried
-    if not len(tried):
-        return []
-    first, last = (
-        (int(case.points.place[0]), int(case.points.place[-1])) if len(case.points) else (len(tried.line), -1)
-    )
+    tried, points = case.gaps.tried, case.points.place
     # Only the ends: between them a long history may lack thousands.
-    before, behind = int(tried.place.searchsorted(first)), int(tried.place.searchsorted(last))
+    before, behind = tried.place.searchsorted(points[[0, -1]]).tolist() if len(points) else (0, 0)
     found: list[End] = []
-    if behind < len(tried) and (reason := _failing(tried[len(tried) - 1].reason)):
-        begun = next(number for number in range(behind, len(tried)) if _failing(tried[number].reason))
-        kind: OutageKind = "failing" if len(case.points) else "never worked"
+    if behind < len(tried) and (reason := _failing(tried[-1].reason)):
+        begun = next(gap for gap in range(behind, len(tried)) if _failing(tried[gap].reason))
+        kind: OutageKind = "failing" if len(points) else "never worked"
         found.append((kind, int(tried.place[begun]), int(tried.place[-1]), reason))
-    if len(case.points):
-        # A case that is skipped in between was not meant to work there.
-        failed = next((number for number in reversed(range(before)) if _failing(tried[number].reason)), None)
-        if failed is not None:
-            found.append(("working", first, int(tried.place[failed]), _failing(tried[failed].reason)))
+    # A commit that skips it hides no failure before it.
+    for gap in reversed(range(before)):
+        if reason := _failing(tried[gap].reason):
+            found.append(("working", int(points[0]), int(tried.place[gap]), reason))
+            break
     return found
 
 
 def _failing(reason: str) -> str:
     """How and why it fails, on one line; empty where it was not meant to work."""
-    if not reason.startswith(FAILING):
+    outcome, _, why = reason.partition(": ")
+    if outcome not in FAILING:
         return ""
-    line = reason.partition(": ")[0] + ": " + next(iter(reason.partition(": ")[2].strip().splitlines()), "")
+    line = f"{outcome}: {next(iter(why.strip().splitlines()), '')}"
     return line if len(line) <= LONGEST else f"{line[:LONGEST]}…"

@@ -151,9 +151,7 @@ def stored(track: tracks.Track, options: CompareOptions) -> Comparison:
         if options.base in (None, header.base.name) and options.head in (None, header.head.name):
             for _, reason in found.bad:
                 _warn(f"a line of {path.name} is not readable", reason)
-            wall_s = found.end.wall_s if found.end else sum(pair.duration_s for pair in found.pairs)
-            interrupted = found.end is None or found.end.interrupted
-            done = judge.judge(header, found.pairs, found.breaks, _known_tokens(track), wall_s, interrupted)
+            done = judged(found, _known_tokens(track))
             # Judged as it was measured, all cases together; shown in part.
             wanted = case_list.compile_pattern(options.bench)
             return dataclasses.replace(done, cases=[case for case in done.cases if wanted.search(case.label)])
@@ -161,6 +159,13 @@ def stored(track: tracks.Track, options: CompareOptions) -> Comparison:
     raise InputError(
         f"no comparison{named} is stored in {folder.parent.name}/{FOLDER}", "measure one: leave out --from-results"
     )  # fmt: skip
+
+
+def judged(found: comparisons.Stored, known: dict[tuple[str, tuple[str, ...]], int]) -> Comparison:
+    """The verdicts of a stored comparison, all its cases together, as they were measured; `known` are tokens of a call."""
+    wall_s = found.end.wall_s if found.end else sum(pair.duration_s for pair in found.pairs)
+    interrupted = found.end is None or found.end.interrupted
+    return judge.judge(found.header, found.pairs, found.breaks, known, wall_s, interrupted)
 
 
 def _known_tokens(track: tracks.Track) -> dict[tuple[str, tuple[str, ...]], int]:

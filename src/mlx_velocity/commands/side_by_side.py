@@ -6,7 +6,8 @@ import dataclasses
 from pathlib import Path
 
 from mlx_velocity import comparisons, judge
-from mlx_velocity.commands.compare import FOLDER
+from mlx_velocity.commands import compare
+from mlx_velocity.comparison import Break, PairReading
 from mlx_velocity.errors import InputError
 from mlx_velocity.history_report import CaseHistory, HistoryReport, MachineHistory, SideBySide
 from mlx_velocity.store.files import no_garbage
@@ -17,7 +18,7 @@ FILES = 50
 
 def beside(results_dir: Path, told: HistoryReport) -> HistoryReport:
     """The history with what comparisons say, where it is of one case: to read them for all would take too long."""
-    if len({case.label for item in told.machines for case in item.cases}) != 1:
+    if not told.one_case:
         return told
 
     def compared(item: MachineHistory) -> MachineHistory:
@@ -31,7 +32,7 @@ def beside(results_dir: Path, told: HistoryReport) -> HistoryReport:
 def of_case(machine_folder: Path, case: CaseHistory) -> list[SideBySide]:
     """The verdicts on a case in its version and environment, the newest first; what can't be read is left to `validate`."""
     found = []
-    for path in comparisons.newest_first(machine_folder / FOLDER, None, None)[:FILES]:
+    for path in comparisons.newest_first(machine_folder / compare.FOLDER, None, None)[:FILES]:
         try:
             # Most hold other cases, and reading a record costs more than a look at its text.
             if case.benchmark not in path.read_text("utf-8", "replace"):
@@ -40,17 +41,14 @@ def of_case(machine_folder: Path, case: CaseHistory) -> list[SideBySide]:
                 stored = comparisons.read(path)
         except (InputError, OSError):
             continue
-        header, own = stored.header, (case.benchmark, case.version, tuple(case.params))
-        held = {(item.benchmark, item.version, tuple(item.params)) for item in stored.pairs}
-        held |= {(item.benchmark, item.version, tuple(item.params)) for item in stored.breaks}
-        if header.base.environment.name != case.environment or own not in held:
-            continue
-        # All cases are judged together, as they were measured.
-        judged = judge.judge(header, stored.pairs, stored.breaks, {}, 0.0)
-        interrupted = stored.end is None or stored.end.interrupted
-        found += [
-            SideBySide(header.started[:10], header.base.name, header.head.name, interrupted, item)
-            for item in judged.cases
-            if item.benchmark == case.benchmark and item.params == case.params
-        ]
+        measured: list[PairReading | Break] = [*stored.pairs, *stored.breaks]
+        own = (case.benchmark, case.version, tuple(case.params))
+        header = stored.header
+        if header.base.environment.name == case.environment and own in map(judge.key_of, measured):
+            done = compare.judged(stored, {})
+            found += [
+                SideBySide(header.started[:10], header.base.name, header.head.name, done.interrupted, item)
+                for item in done.cases
+                if item.benchmark == case.benchmark and item.params == case.params
+            ]
     return found

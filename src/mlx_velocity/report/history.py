@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
-import shlex
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -65,14 +64,13 @@ def text_of(
 
     `repo` stands in the commands, where it was named.
     """
-    labels = {case.label for machine in told.machines for case in machine.cases}
     for number, machine in enumerate(told.machines):
         if told.case and not machine.cases:
             continue
         if number:
             yield ""
         yield heading(machine)
-        if told.case and len(labels) == 1:
+        if told.one_case:
             for case in machine.cases:
                 yield ""
                 yield from _full(told, case, signs, repo)
@@ -107,7 +105,7 @@ def _overview(
     unchanged = [case for case in present if not case.shown]
     listed = changed + unchanged if told.case else changed[:rows]
     if listed:
-        environments = len({case.environment for case in present}) > 1
+        environments = machine.several_environments
         if width >= WIDE:
             yield _table(listed, environments, signs)
         else:
@@ -118,7 +116,7 @@ def _overview(
     left_out = len(changed) - len(listed)
     if left_out > 0:
         yield f"[bold]and {units.count(left_out, 'more case')} with changes[/]: name them, as in:"
-        yield _command(f"mlx-velocity history decode{_options(told, repo)}")
+        yield _whole(words.command("history", "decode", *words.where(told, repo)))
     counts: Counter[str] = Counter(shift.state for case in present for shift in case.shown)
     said = [f"[{style}]{counts[state]:,} {state}[/]" for state, style in STYLES.items() if counts[state]]
     flat = "case without a change" if len(unchanged) == 1 else "cases without a change"
@@ -248,7 +246,7 @@ def _shift_in_full(
     for line in words.explained(shift):
         yield _indented(_safe(line), 4 + len(line) - len(line.lstrip()))
     for command in words.commands(told, case, shift, repo):
-        yield _command(command)
+        yield _whole(command)
 
 
 def _indented(said: str, by: int) -> Padding:
@@ -269,30 +267,30 @@ def _warned(remark: tuple[str, str]) -> str:
 
 def advice(told: HistoryReport, repo: str | None = None) -> Iterator[RenderableType]:
     """What to do next, where there is something: each with its command on a line of its own."""
-    states = {shift.state for _, shift in told.shifts()}
-    if told.case and len({case.label for item in told.machines for case in item.cases}) == 1:
+    if told.one_case:
         return
+    states = {shift.state for _, shift in told.shifts()}
+    where = words.where(told, repo)
     said = []
     if states:
-        said.append(("A case in full, with the commits that may be guilty:", "CASE"))
+        what = "A case in full, with the commits that may be guilty:"
+        said.append((what, words.command("history", "CASE", *where)))
     if "unconfirmed" in states:
-        said.append(("What stands on too few points is unconfirmed until more is measured:", "--confirm"))
+        what = "What stands on too few points is unconfirmed until more is measured:"
+        said.append((what, words.command("history", "--confirm", *where)))
     if "open" in states:
-        said.append(("Stop an alarm with a reason:", 'accept ID --because "…"'))
+        accept = words.command("history", "accept", "ID", *where)
+        said.append(("Stop an alarm with a reason:", f'{accept} --because "…"'))
     if said:
         yield ""
-    for what, arguments in said:
+    for what, command in said:
         yield what
-        yield _command(f"mlx-velocity history {arguments}{_options(told, repo)}")
+        yield _whole(command)
 
 
-def _options(told: HistoryReport, repo: str | None) -> str:
-    return "".join(f" {shlex.quote(word)}" for word in words.where(told, repo))
-
-
-def _command(said: str) -> Text:
-    """Whole, so that it can be copied: the terminal breaks it."""
-    return Text(f"    {text.clean(said)}", no_wrap=True, overflow="ignore")
+def _whole(command: str) -> Text:
+    """So that it can be copied: the terminal breaks it."""
+    return Text(f"    {text.clean(command)}", no_wrap=True, overflow="ignore")
 
 
 def _safe(said: str) -> str:

@@ -47,15 +47,15 @@ def commands(told: HistoryReport, case: CaseHistory, shift: Shift, repo: str | N
     track = where(told, repo)
     case_pattern = f"^{pattern(case.label)}$"
     if shift.state == "unconfirmed":
-        yield f"confirm it: {_command('history', case_pattern, '--confirm', *track)}"
+        yield f"confirm it: {command('history', case_pattern, '--confirm', *track)}"
     elif shift.suspects > 1:
         ends = (name_of(shift.good), name_of(shift.bad))
-        yield f"find it: {_command('bisect', *ends, '--case', case.label, *track)}"
+        yield f"find it: {command('bisect', *ends, '--case', case.label, *track)}"
     elif shift.state in ("open", "improved"):
         ends = (name_of(shift.good), name_of(shift.bad))
-        yield f"see it again: {_command('compare', *ends, '--bench', case_pattern, *track)}"
+        yield f"see it again: {command('compare', *ends, '--bench', case_pattern, *track)}"
     if shift.state == "open":
-        yield f'accept it: {_command("history", "accept", shift.id, *track)} --because "…"'
+        yield f'accept it: {command("history", "accept", shift.id, *track)} --because "…"'
 
 
 def where(told: HistoryReport, repo: str | None) -> list[str]:
@@ -69,7 +69,8 @@ def pattern(label: str) -> str:
     return "".join("." if sign in r"\^$*+?{}[]|()'`" else sign for sign in text.clean(label))
 
 
-def _command(*words: str) -> str:
+def command(*words: str) -> str:
+    """What a reader types to start the program so."""
     return shlex.join(["mlx-velocity", *(text.clean(word) for word in words)])
 
 
@@ -144,10 +145,9 @@ def side_by_side(case: CaseHistory) -> Iterator[str]:
 
 def outages(machine: MachineHistory) -> Iterator[tuple[str, str]]:
     """Which cases fail and which ones work by now: a word, and the rest of the sentence."""
-    several = len({case.environment for case in machine.cases if case.current}) > 1
     for item in machine.outages[:LISTED]:
         more = f" and {len(item.cases) - NAMED:,} more" if len(item.cases) > NAMED else ""
-        environment = f" [{text.clean(item.environment)}]" if several else ""
+        environment = f" [{text.clean(item.environment)}]" if machine.several_environments else ""
         named = f"{', '.join(map(text.clean, item.cases[:NAMED]))}{more}{environment}"
         before, behind = when(item)
         at = f"{name_of(item.commit)} ({item.commit.date})"

@@ -60,12 +60,11 @@ def _machine(machine: Any) -> dict[str, Any]:
 
 def _outages(machine: MachineHistory) -> Iterator[dict[str, Any]]:
     pages = {case.label: case_page(case.benchmark, case.params) for case in machine.cases if case.current}
-    several = len({case.environment for case in machine.cases if case.current}) > 1
     for item in machine.outages:
         before, behind = words.when(item)
         yield {
-            "machine": machine.name, "environment": item.environment if several else "", "kind": item.kind,
-            "before": before, "behind": behind, "reason": item.reason, "commit": vars(item.commit),
+            "machine": machine.name, "environment": item.environment if machine.several_environments else "", "kind": item.kind,
+            "before": before, "behind": behind, "reason": item.reason, "date": item.commit.date,
             "name": words.name_of(item.commit), "commit_page": commit_page(item.commit.hash),
             "cases": [(label, pages[label]) for label in item.cases],
         }  # fmt: skip
