@@ -101,6 +101,10 @@ class Toy:
     commits: dict[str, str]
 
 
+IDENTITY = {"GIT_COMMITTER_NAME": "Somebody", "GIT_COMMITTER_EMAIL": "somebody@example.invalid"}
+"""For an annotated tag: git takes none from who has not said who he is."""
+
+
 @pytest.fixture(scope="session")
 def toy(tmp_path_factory: pytest.TempPathFactory) -> Toy:
     """Commits `empty` (no package), `one`, `two` (toy 1.0 and 2.0), and some that can't be installed."""
@@ -131,7 +135,8 @@ def toy(tmp_path_factory: pytest.TempPathFactory) -> Toy:
                     "requirements.txt": "# nothing\n",
                 },
             )
-        repository.create_tag("v2", message="an annotated tag")
+        with repository.git.custom_environment(**IDENTITY):
+            repository.create_tag("v2", message="an annotated tag")
         commit("contradiction", {"requirements.txt": "psutil==0.0.0.1\n"})
         commit("broken", {"requirements.txt": "psutil\nthis is no requirement\n"})
         commit("unbuildable", {"backend.py": "raise RuntimeError(f'no compiler at {__file__}')\n"})

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import git
 import pytest
-from conftest import Toy, one_line
+from conftest import IDENTITY, Toy, one_line
 
 from mlx_velocity import history
 from mlx_velocity.errors import InputError
@@ -135,8 +135,9 @@ def test_strange_commits(tmp_path: Path) -> None:
         repository.index.add(["file"])
         repository.index.commit("first\nof many\n\nlines")
         repository.git.tag("a-tree", "main^{tree}")
-        repository.git.tag("-a", "a-blob", "-m", "x", "main:file")
-        repository.git.tag("-a", "nested", "-m", "x", "main")
+        with repository.git.custom_environment(**IDENTITY):
+            repository.git.tag("-a", "a-blob", "-m", "x", "main:file")
+            repository.git.tag("-a", "nested", "-m", "x", "main")
         first = history.one(str(tmp_path), "main")
         assert "\n" not in first.subject
         assert first.tags == ("nested",)
