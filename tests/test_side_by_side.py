@@ -76,9 +76,9 @@ def test_what_else_is_said(lab: Lab, said: Run) -> None:
     path = comparisons.path_for(lab.box() / "comparisons", HEADER)
     other = {"base": {"digest": "a"}, "head": {"digest": "b"}}
     comparisons.append(path, [HEADER, *(dataclasses.replace(pair, notes=other) for pair in pairs(1.2))])
-    shown = said("history", "Prefill").out
-    assert "mlx==1 → mlx==2 (2026-01-02): broken; failed on head: boom\n" in shown
-    assert "12 samples a side, interrupted; the sides generate different tokens\n" in shown
+    shown = " ".join(said("history", "Prefill").out.split())
+    assert "mlx==1 → mlx==2 (2026-01-02): broken; failed on head: boom" in shown
+    assert "12 samples a side, interrupted; the sides generate different tokens" in shown
     report = said("history", "Prefill", "--markdown", "-").out
     assert report.index("## Side by side") < report.index("broken; failed on head: boom")
 
