@@ -215,12 +215,15 @@ LAYERS = {
                 "shares",
                 "snapshots",
                 "stored_series",
+                "side_by_side",
                 "told",
             }
         ),
         frozenset({"words", "series", "maths", "edges", "views"}),
         # The index hands out columns of numbers.
         frozenset({"numpy"}),
+        # What a stored comparison says follows from its records alone.
+        also=frozenset({"judge"}),
         never=OUTSIDE | {"print", "open", "input"},
     ),
     # What a machine does while something runs; it measures nothing and judges nothing.

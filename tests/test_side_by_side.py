@@ -1,4 +1,4 @@
-"""The history of one case says what stored comparisons found of it: they are the better judge of two commits."""
+"""A history says what stored comparisons found: they are the better judge of two commits."""
 
 from __future__ import annotations
 
@@ -9,12 +9,13 @@ from pathlib import Path
 
 import conftest
 import pytest
+from bs4 import BeautifulSoup
 from conftest import STARTED
 from fixtures_history import BENCHMARKS, ENV_NAME, FIRST, LABEL, PREFILL, Lab, Run
 
-from mlx_velocity import comparisons
-from mlx_velocity.commands import side_by_side
+from mlx_velocity import comparisons, side_by_side
 from mlx_velocity.comparison import Break, End, Header, PairReading, Side
+from mlx_velocity.site import publish
 
 ENVIRONMENT = dataclasses.replace(conftest.ENVIRONMENT, name=ENV_NAME)
 HEADER = Header(
@@ -96,14 +97,63 @@ def test_what_says_nothing_of_it(lab: Lab, said: Run) -> None:
     assert "Side by side" in said("history", "Prefill").out
 
 
-def test_several_cases(lab: Lab, said: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Where several cases match, or too many comparisons are newer, none is read."""
+def test_too_many(lab: Lab, said: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where too many comparisons are newer, one is not read."""
     store(lab, pairs(1.2))
     monkeypatch.setattr(side_by_side, "FILES", 0)
-    assert "Side by side" not in said("history", "Prefill").out
     monkeypatch.setattr(comparisons, "read", lambda path: pytest.fail("read"))
-    monkeypatch.setattr(side_by_side, "FILES", 50)
-    assert said("history", "Prefill|Memory").code == 0
+    assert "Side by side" not in said("history", "Prefill").out
+
+
+def test_what_changed_stands_below_all_cases(lab: Lab, said: Run) -> None:
+    """Of all cases those are named that a comparison found changed, as the newest of the same sides says; in the report and the JSON too."""
+    store(lab, pairs(1.2))
+    found = "regressed prefill.Prefill.time_prefill(tiny-float32, 32): +20.0 %"
+    shown = " ".join(said("history").out.split())
+    assert f"2 cases without a change. Side by side, by stored comparisons: {found}" in shown
+    assert "12 samples a side, mlx==1 → mlx==2 (2026-01-02)" in shown
+    assert said("history").code == 0
+    assert "- `box`: **regressed** prefill" in said("history", "--markdown", "-").out
+    (case,) = [
+        case
+        for case in json.loads(said("history", "--json", "-").out)["machines"][0]["cases"]
+        if case["side_by_side"]
+    ]
+    assert case["label"] == LABEL
+    store(lab, pairs(1.0), "2026-02-03T04:05:06Z")
+    assert "Side by side" not in said("history").out
+    store(lab, pairs(1.3), header=dataclasses.replace(HEADER, base=HEADER.head, head=HEADER.base))
+    assert "mlx==2 → mlx==1 (2026-01-02)" in " ".join(said("history").out.split())
+
+
+def test_failures_come_first_and_improvements_can_be_left_out(lab: Lab, said: Run) -> None:
+    """What fails on one side stands above what is slower; --only-regressions names no improvement."""
+    store(lab, pairs(0.5))
+    assert "improved" in said("history").out
+    assert "improved" not in said("history", "--only-regressions").out
+    third = Side("mlx==3", "", "", ENVIRONMENT)
+    broken = Break("head", PREFILL["name"], "1", list(FIRST), "failed", "boom", [])
+    store(lab, [broken], header=dataclasses.replace(HEADER, head=third))
+    lines = said("history").out.splitlines()
+    (start,) = [number for number, line in enumerate(lines) if line.startswith("Side by side")]
+    assert [line.split()[0] for line in lines[start + 1 :] if line.startswith("  ")][:2] == [
+        "broken",
+        "improved",
+    ]
+    assert "broken" in said("history", "--only-regressions").out
+
+
+def test_since_leaves_out_what_was_compared_before_it(lab: Lab, said: Run) -> None:
+    """Only comparisons whose head lies within --since are news; a head that is no commit of the branch always is."""
+    commits = lab.commits
+    for place in (1, 3):
+        head = Side(f"c{place}", commits[place], "", ENVIRONMENT)
+        store(lab, pairs(1.2), header=dataclasses.replace(HEADER, head=head))
+    store(lab, pairs(1.2))
+    shown = " ".join(said("history", "--since", commits[2]).out.split())
+    assert "mlx==1 → c3" in shown
+    assert "mlx==1 → mlx==2" in shown
+    assert "mlx==1 → c1" not in shown
 
 
 def test_many_are_counted(lab: Lab, said: Run) -> None:
@@ -114,3 +164,21 @@ def test_many_are_counted(lab: Lab, said: Run) -> None:
     assert shown.count("mlx==1 → mlx==2") == 5
     assert "and 2 older ones\n" in shown
     assert "(2026-03-07)" in shown
+
+
+def test_the_site(lab: Lab) -> None:
+    """A site that is built again shows a comparison that came since: on the page of changes with a link, and on the case's own."""
+    folder = lab.track.html_dir / "made-up"
+
+    def page(name: str) -> str:
+        assert publish.publish([lab.track], lab.track.html_dir).failed == []
+        return " ".join(
+            BeautifulSoup((folder / name).read_text("utf-8"), "html.parser").get_text(" ").split()
+        )
+
+    assert "Side by side" not in page("index.html")
+    store(lab, pairs(1.2))
+    assert f"box: regressed {LABEL} : +20.0 %" in page("index.html")
+    link = BeautifulSoup((folder / "index.html").read_text("utf-8"), "html.parser").find("a", string=LABEL)
+    assert link is not None
+    assert "Side by side mlx==1 → mlx==2 (2026-01-02): regressed, +20.0 %" in page(str(link["href"]))

@@ -16,6 +16,8 @@ from mlx_velocity.comparison import FORMAT, Break, End, Header, PairReading, Sid
 from mlx_velocity.errors import InputError
 from mlx_velocity.records import Environment
 
+FOLDER = "comparisons"
+"""In a machine's folder."""
 SUFFIX = ".comparison.jsonl"
 """Not `.json`: asv loads every file with that ending as one of its own."""
 SCHEMA = "comparison.schema.json"

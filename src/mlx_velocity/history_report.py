@@ -5,6 +5,7 @@ chronicle.py derives them from series and change points; report/history.py and t
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Literal
@@ -25,6 +26,10 @@ STATES: tuple[State, ...] = ("open", "unconfirmed", "improved", "accepted", "fix
 OutageKind = Literal["failing", "never worked", "working"]
 OUTAGE_KINDS: tuple[OutageKind, ...] = ("failing", "never worked", "working")
 """In the order in which a reader wants them."""
+
+
+CHANGED = ("regressed", "improved")
+"""Verdicts of a comparison that are news in a history."""
 
 
 @dataclass(frozen=True)
@@ -131,7 +136,17 @@ class CaseHistory:
     first_shown: int = 0
     """Index of the first point within what was asked for."""
     side_by_side: list[SideBySide] = field(default_factory=list)
-    """What stored comparisons say, the newest first; looked up where one case alone is asked for."""
+    """What stored comparisons say, the newest first."""
+
+    @property
+    def compared(self) -> list[SideBySide]:
+        """The comparisons that found a change, the newest first; of those of the same sides the newest alone says so."""
+        newest = {(item.base, item.head): item for item in reversed(self.side_by_side)}
+        return [
+            item
+            for item in self.side_by_side
+            if item is newest[item.base, item.head] and (item.said.broken or item.said.verdict in CHANGED)
+        ]
 
     @property
     def shown(self) -> list[Shift]:
@@ -183,6 +198,14 @@ class MachineHistory:
     lost: list[str]
     """Ids that are recorded as open or accepted, and whose change is not found any more."""
     outages: list[Outage]
+
+    @property
+    def compared(self) -> list[tuple[CaseHistory, SideBySide]]:
+        """What comparisons found to have changed in the suite's present cases: what fails first, then the largest."""
+        found = [(case, item) for case in self.cases if case.current for item in case.compared]
+        return sorted(
+            found, key=lambda pair: -abs(math.log(pair[1].said.ratio)) if pair[1].said.ratio else -math.inf
+        )
 
     @property
     def several_environments(self) -> bool:

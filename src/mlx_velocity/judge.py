@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping, Sequence
 
-from mlx_velocity import interleave, quality, stats, verdict
+from mlx_velocity import comparisons, interleave, quality, stats, verdict
 from mlx_velocity.comparison import Break, CaseVerdict, Comparison, Header, PairReading, SideName, Verdict
 from mlx_velocity.records import case_label
 from mlx_velocity.verdict import Rule
@@ -62,6 +62,13 @@ def judge(
     if disturbed := sum(bool(pair.disturbed) for pair in pairs):
         said = [*said, f"{disturbed} of {len(pairs)} measurements were disturbed and set aside."]
     return Comparison(header, cases, said, wall_s, interrupted)
+
+
+def of_file(found: comparisons.Stored, tokens: Mapping[tuple[str, tuple[str, ...]], int]) -> Comparison:
+    """The verdicts of a stored comparison, all its cases together, as they were measured; `tokens` are those of one call."""
+    wall_s = found.end.wall_s if found.end else sum(pair.duration_s for pair in found.pairs)
+    interrupted = found.end is None or found.end.interrupted
+    return judge(found.header, found.pairs, found.breaks, tokens, wall_s, interrupted)
 
 
 def key_of(item: PairReading | Break) -> CaseKey:

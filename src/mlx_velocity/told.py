@@ -10,7 +10,16 @@ from concurrent.futures import Executor
 from dataclasses import dataclass
 from typing import Any
 
-from mlx_velocity import changepoints, chronicle, indexed_series, outages, regressions, remembered, units
+from mlx_velocity import (
+    changepoints,
+    chronicle,
+    indexed_series,
+    outages,
+    regressions,
+    remembered,
+    side_by_side,
+    units,
+)
 from mlx_velocity.commit_graph import CommitGraph
 from mlx_velocity.errors import InputError
 from mlx_velocity.history_report import HistoryReport, MachineHistory, Unread
@@ -85,6 +94,7 @@ def machine(telling: Telling, folder: str) -> MachineHistory:
     places = told.measured
     elsewhere = len(set(telling.resolve(told.others)))
     cases = [chronicle.since(case, line) for case in told.cases] if line.since else told.cases
+    cases = side_by_side.beside(index, folder, cases, line)
     return MachineHistory(
         name=folder,
         description={key: str(value) for key, value in index.machines.get(folder, {}).items()},

@@ -43,8 +43,6 @@ from mlx_velocity.store.files import no_garbage
 from mlx_velocity.verdict import Rule
 from mlx_velocity.workers import LocalWorker, Worker, WorkerError
 
-FOLDER = "comparisons"
-
 
 @dataclass(frozen=True)
 class CompareOptions:
@@ -98,7 +96,7 @@ def compare(track: tracks.Track, options: CompareOptions, console: Console) -> C
             *(_side(target, side) for target, side in zip(targets, prepared, strict=True)),
         )  # fmt: skip
         control = _control(track, options)
-        path = comparisons.path_for(folder / FOLDER, header)
+        path = comparisons.path_for(folder / comparisons.FOLDER, header)
         comparisons.append(path, [header])
         kept: list[PairReading | Break] = []
 
@@ -136,7 +134,7 @@ def stored(track: tracks.Track, options: CompareOptions) -> Comparison:
 
     Raises InputError where there is none, or it can't be read.
     """
-    folder = track.results_dir / str(machine.describe(options.machine)["machine"]) / FOLDER
+    folder = track.results_dir / str(machine.describe(options.machine)["machine"]) / comparisons.FOLDER
     for path in comparisons.newest_first(folder, options.base, options.head):
         try:
             with no_garbage():
@@ -151,21 +149,14 @@ def stored(track: tracks.Track, options: CompareOptions) -> Comparison:
         if options.base in (None, header.base.name) and options.head in (None, header.head.name):
             for _, reason in found.bad:
                 _warn(f"a line of {path.name} is not readable", reason)
-            done = judged(found, _known_tokens(track))
+            done = judge.of_file(found, _known_tokens(track))
             # Judged as it was measured, all cases together; shown in part.
             wanted = case_list.compile_pattern(options.bench)
             return dataclasses.replace(done, cases=[case for case in done.cases if wanted.search(case.label)])
     named = "".join(f" of {name}" for name in (options.base, options.head) if name)
     raise InputError(
-        f"no comparison{named} is stored in {folder.parent.name}/{FOLDER}", "measure one: leave out --from-results"
+        f"no comparison{named} is stored in {folder.parent.name}/{comparisons.FOLDER}", "measure one: leave out --from-results"
     )  # fmt: skip
-
-
-def judged(found: comparisons.Stored, known: dict[tuple[str, tuple[str, ...]], int]) -> Comparison:
-    """The verdicts of a stored comparison, all its cases together, as they were measured; `known` are tokens of a call."""
-    wall_s = found.end.wall_s if found.end else sum(pair.duration_s for pair in found.pairs)
-    interrupted = found.end is None or found.end.interrupted
-    return judge.judge(found.header, found.pairs, found.breaks, known, wall_s, interrupted)
 
 
 def _known_tokens(track: tracks.Track) -> dict[tuple[str, tuple[str, ...]], int]:

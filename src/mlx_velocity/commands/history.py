@@ -27,7 +27,6 @@ from mlx_velocity import (
     told,
     tracks,
 )
-from mlx_velocity.commands import side_by_side
 from mlx_velocity.commands.counting import Tell
 from mlx_velocity.errors import InputError, MeasurementError
 from mlx_velocity.history_report import CaseHistory, HistoryReport, MachineHistory, Shift, Unread
@@ -89,7 +88,6 @@ def tell(track: tracks.Track, options: HistoryOptions, progress: Tell | None = N
         report = _narrowed(report, lambda case: bool(wanted.search(case.label)))
         if not any(item.cases for item in report.machines):
             raise _no_case(options.case, machines)
-        report = side_by_side.beside(track.results_dir, report)
     if options.only_regressions:
         report = _regressions_alone(report)
     return report
@@ -204,14 +202,18 @@ def _regressions_alone(told: HistoryReport) -> HistoryReport:
 
     def regressed(case: CaseHistory) -> CaseHistory:
         left = [item for item in case.shifts if item.direction == "regressed" and item.state != "fixed"]
-        return dataclasses.replace(case, shifts=left)
+        slower = [
+            item for item in case.compared if item.said.broken == "head" or item.said.verdict == "regressed"
+        ]
+        return dataclasses.replace(case, shifts=left, side_by_side=slower)
 
     failing = [[outage for outage in item.outages if outage.kind != "working"] for item in told.machines]
     machines = [
         dataclasses.replace(item, cases=[regressed(case) for case in item.cases]) for item in told.machines
     ]
     left = _narrowed(
-        dataclasses.replace(told, machines=machines), lambda case: case.current and bool(case.shown)
+        dataclasses.replace(told, machines=machines),
+        lambda case: case.current and bool(case.shown or case.side_by_side),
     )
     machines = [
         dataclasses.replace(item, outages=own) for item, own in zip(left.machines, failing, strict=True)

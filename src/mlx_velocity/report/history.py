@@ -28,6 +28,8 @@ STYLES = {
     "fixed": "dim",
 }
 """State → colour, in the order in which a reader wants to see them."""
+COMPARED = {"regressed": "red", "broken": "red", "improved": "green", "mended": "green", "also": "dim"}
+"""What comparisons found → colour."""
 OUTAGES = {"failing": "red", "never worked": "yellow", "working": "green", "also": "dim"}
 """What is said of cases that fail → colour."""
 WIDE = 120
@@ -76,6 +78,7 @@ def text_of(
                 yield from _full(told, case, signs, repo)
         else:
             yield from _overview(told, machine, signs, rows, width, repo)
+            yield from _compared(machine)
         yield from map(_outage, words.outages(machine))
         yield from map(_warned, words.remarks(machine))
     yield from advice(told, repo)
@@ -251,6 +254,14 @@ def _shift_in_full(
 
 def _indented(said: str, by: int) -> Padding:
     return Padding(said, (0, 0, 0, by), expand=False)
+
+
+def _compared(machine: MachineHistory) -> Iterator[str]:
+    found = list(words.compared(machine))
+    if found:
+        yield "Side by side, by stored comparisons:"
+    for word, rest in found:
+        yield f"  [{COMPARED[word]}]{word}[/] {_safe(rest)}"
 
 
 def _outage(said: tuple[str, str]) -> str:

@@ -44,10 +44,9 @@ def markdown(told: HistoryReport) -> str:
     if outages:
         parts += ["## Failing, or working by now", "\n".join(outages)]
     compared = [
-        f"- {code(item.name)}: {escape(line)}"
+        f"- {code(item.name)}: {line}"
         for item in told.machines
-        for case in item.cases
-        for line in said.side_by_side(case)
+        for line in (_of_one_case(item) if told.one_case else _compared(item))
     ]
     if compared:
         parts += ["## Side by side", "\n".join(compared)]
@@ -68,6 +67,14 @@ def markdown(told: HistoryReport) -> str:
         "two levels. Stored runs are not interleaved: `mlx-velocity compare` measures two commits side by side."
     )
     return "\n\n".join(parts) + "\n"
+
+
+def _of_one_case(machine: MachineHistory) -> Iterator[str]:
+    yield from (escape(line) for case in machine.cases for line in said.side_by_side(case))
+
+
+def _compared(machine: MachineHistory) -> Iterator[str]:
+    yield from (f"**{word}** {escape(rest)}" for word, rest in said.compared(machine))
 
 
 def _span(told: HistoryReport) -> str:

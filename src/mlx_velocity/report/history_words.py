@@ -7,7 +7,7 @@ import shlex
 from collections.abc import Iterator, Sequence
 
 from mlx_velocity import units
-from mlx_velocity.history_report import CaseHistory, HistoryReport, MachineHistory, Outage, Shift
+from mlx_velocity.history_report import CaseHistory, HistoryReport, MachineHistory, Outage, Shift, SideBySide
 from mlx_velocity.points import Gap
 from mlx_velocity.report import text
 from mlx_velocity.run_report import Commit
@@ -132,15 +132,38 @@ def described(commit: Commit) -> str:
 def side_by_side(case: CaseHistory) -> Iterator[str]:
     """What comparisons say of a case, a line each."""
     for item in case.side_by_side[:LISTED]:
-        found = item.said
-        parts = [text.verdict(found)]
-        if found.ratio is not None:
-            parts += [text.change_of(found), f"{units.count(found.samples, 'sample')} a side"]
-        parts += ["interrupted"] if item.interrupted else []
-        remarks = "".join(f"; {text.clean(warning)}" for warning in found.warnings)
-        yield f"{text.clean(item.base)} → {text.clean(item.head)} ({item.date}): {', '.join(parts)}{remarks}"
+        verdict = text.verdict(item.said)
+        yield f"{sides(item)}: {', '.join(filter(None, [verdict, size(item)]))}{_doubts(item)}"
     if len(case.side_by_side) > LISTED:
         yield f"and {units.count(len(case.side_by_side) - LISTED, 'older one')}"
+
+
+def compared(machine: MachineHistory) -> Iterator[tuple[str, str]]:
+    """Which cases comparisons found to have changed: a verdict, and the rest of the sentence."""
+    found = machine.compared
+    for case, item in found[:LISTED]:
+        environment = f" [{text.clean(case.environment)}]" if machine.several_environments else ""
+        said = ", ".join(filter(None, [size(item), sides(item)]))
+        yield text.verdict(item.said), f"{text.clean(case.label)}{environment}: {said}{_doubts(item)}"
+    if len(found) > LISTED:
+        yield "also", f"{len(found) - LISTED:,} more that comparisons found"
+
+
+def sides(item: SideBySide) -> str:
+    """What was compared, and when."""
+    return f"{text.clean(item.base)} → {text.clean(item.head)} ({item.date})"
+
+
+def size(item: SideBySide) -> str:
+    """The change that a comparison found, and by how many samples; empty where there is none."""
+    parts = ["interrupted"] if item.interrupted else []
+    if item.said.ratio is not None:
+        parts = [text.change_of(item.said), f"{units.count(item.said.samples, 'sample')} a side", *parts]
+    return ", ".join(parts)
+
+
+def _doubts(item: SideBySide) -> str:
+    return "".join(f"; {text.clean(warning)}" for warning in item.said.warnings)
 
 
 def outages(machine: MachineHistory) -> Iterator[tuple[str, str]]:

@@ -41,7 +41,7 @@ def write(record: TrackRecord, writer: Writer) -> None:
     for (benchmark, params), found in by_case(record.history).items():
         held = _data(axis, found, least)
         changed = [_changes(record, profiled, case) for case in found]
-        key = [held, changed]
+        key = [held, changed, [list(words.side_by_side(case)) for case in found]]
 
         def make(
             found: Sequence[CaseHistory] = found, held: dict[str, Any] = held, changed: Changes = changed
@@ -112,6 +112,7 @@ def _series(record: TrackRecord, case: CaseHistory, found: Sequence[CaseHistory]
         "now": quantity(case, case.now),
         "now_interval": interval(case, now.low, now.high) if now and now.low < now.high else "",
         "newest": vars(case.newest) if case.newest else None,
+        "compared": list(words.side_by_side(case)),
         "remarks": [
             *(words.border(case, number) for number in range(len(case.borders))),
             *words.gaps(case.gaps.tried),

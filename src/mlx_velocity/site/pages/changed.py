@@ -10,6 +10,7 @@ from typing import Any
 from mlx_velocity import units
 from mlx_velocity.history_report import STATES, CaseHistory, MachineHistory, Shift
 from mlx_velocity.report import history_words as words
+from mlx_velocity.report import text
 from mlx_velocity.site import grown, plain
 from mlx_velocity.site.pages import shifts
 from mlx_velocity.site.record import TrackRecord, case_page, commit_page
@@ -40,6 +41,7 @@ def write(record: TrackRecord, writer: Writer) -> None:
     remarks = [(machine.name, list(words.remarks(machine))) for machine in told.machines]
     held = {
         "outages": [row for machine in told.machines for row in _outages(machine)],
+        "compared": [row for machine in told.machines for row in _compared(machine)],
         "rows": rows, "all": len(found), "summary": summary, "machines": machines, "remarks": remarks,
         "states": [state for state in STATES if counts[state]], "branch": told.branch,
         "cpu": any("backendcpu" in case.environment for machine in told.machines for case in machine.cases),
@@ -56,6 +58,15 @@ def _machine(machine: Any) -> dict[str, Any]:
         "name": machine.name, "commits": machine.commits, "cases": sum(case.current for case in machine.cases),
         "span": f"{machine.first.date} … {machine.last.date}" if machine.first and machine.last else "",
     }  # fmt: skip
+
+
+def _compared(machine: MachineHistory) -> Iterator[dict[str, Any]]:
+    for case, item in machine.compared[:LISTED]:
+        yield {
+            "machine": machine.name, "environment": case.environment if machine.several_environments else "",
+            "verdict": text.verdict(item.said), "label": case.label, "page": case_page(case.benchmark, case.params),
+            "said": ", ".join(filter(None, [words.size(item), words.sides(item)])),
+        }  # fmt: skip
 
 
 def _outages(machine: MachineHistory) -> Iterator[dict[str, Any]]:
