@@ -134,11 +134,22 @@ def test_bytes_and_going_on(bisect: Callable[..., Done], project: Path) -> None:
     found = json.loads((project / "out.json").read_text("utf-8"))
     assert [point["subject"] for point in found["culprits"][0]["commits"]] == ["work 3"]
     assert found["culprits"][0]["effect"]["ratio"] == pytest.approx(1.5)
-    lines = stored(project)[0].read_text("utf-8").count("\n")
+    path, lines = stored(project)[0], stored(project)[0].read_text("utf-8").count("\n")
+    (blamed,) = bisections.answer(path)[1]
+    assert blamed.commits == [found["culprits"][0]["commits"][0]["commit"]]
+    assert (blamed.probability, blamed.confirmed) == (found["culprits"][0]["probability"], True)
     again = bisect("c0", "c8", "--case", "track_bytes", "--json", "again.json")
     assert again.code == 0
     assert stored(project)[0].read_text("utf-8").count("\n") == lines
     assert json.loads((project / "again.json").read_text("utf-8")) == found
+    # A file of before answers were kept gets its answer without a measurement.
+    *kept, last = path.read_text("utf-8").splitlines()
+    halt = {key: value for key, value in json.loads(last).items() if key != "blamed"}
+    path.write_text("\n".join([*kept, json.dumps(halt), ""]), "utf-8")
+    assert bisections.answer(path)[1] == []
+    assert bisect("c0", "c8", "--case", "track_bytes").code == 0
+    assert bisections.answer(path)[1] == [blamed]
+    assert path.read_text("utf-8").count("\n") == lines + 1
 
 
 def test_no_difference(bisect: Callable[..., Done]) -> None:

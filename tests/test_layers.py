@@ -203,6 +203,7 @@ LAYERS = {
     "views": Layer(
         frozenset(
             {
+                "bisected",
                 "changes",
                 "chronicle",
                 "coverage",

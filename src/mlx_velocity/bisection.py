@@ -88,16 +88,6 @@ class Measured:
 
 
 @dataclass(frozen=True)
-class Halt:
-    """The end of one call of `bisect`; a later call may go on."""
-
-    kind: ClassVar[str] = "halt"
-    wall_s: float
-    reason: str
-    """`answered`, `interrupted`, or why it ended without an answer."""
-
-
-@dataclass(frozen=True)
 class Effect:
     """A ratio of times or bytes, later over earlier, with the interval that holds it at `confidence`."""
 
@@ -105,6 +95,31 @@ class Effect:
     low: float
     high: float
     confidence: float
+
+
+@dataclass(frozen=True)
+class Blame:
+    """Whom a search names in the end, for those who read its file without searching again."""
+
+    commits: list[str]
+    """Full hashes, the oldest first; several that can't be told apart."""
+    probability: float
+    effect: Effect | None
+    """Compared with the commit before it, directly."""
+    confirmed: bool
+    """Whether that comparison alone shows a change."""
+
+
+@dataclass(frozen=True)
+class Halt:
+    """The end of one call of `bisect`; a later call may go on."""
+
+    kind: ClassVar[str] = "halt"
+    wall_s: float
+    reason: str
+    """`answered`, `interrupted`, or why it ended without an answer."""
+    blamed: list[Blame] = field(default_factory=list)
+    """Empty without an answer, and in files of earlier versions."""
 
 
 @dataclass(frozen=True)

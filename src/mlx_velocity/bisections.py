@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, TypeAlias
 
 from mlx_velocity import comparisons, readings
-from mlx_velocity.bisection import FORMAT, Halt, Header, Lost, Measured, Point, Ready
+from mlx_velocity.bisection import FORMAT, Blame, Effect, Halt, Header, Lost, Measured, Point, Ready
 from mlx_velocity.comparison import Break, PairReading
 from mlx_velocity.errors import InputError
 from mlx_velocity.records import Environment, case_label
@@ -75,6 +75,8 @@ def parse(line: str) -> Record:
         data |= {end: Point(**data[end]) for end in ("good", "bad")}
     elif kind == Ready.kind:
         data["environment"] = Environment(**data["environment"])
+    elif kind == Halt.kind:
+        data["blamed"] = [_blame(item) for item in data.get("blamed", [])]
     elif kind == Measured.kind:
         data["reading"] = _reading(data["reading"])
     record: Record = KINDS[kind](**data)
@@ -125,6 +127,26 @@ def read(path: Path) -> Stored:
     if not isinstance(header, Header):
         raise InputError(f"{path.name} does not say what was searched", "remove the file, or use --restart")
     return Stored(header, [item for item in records[1:] if not isinstance(item, Header)], bad)
+
+
+def answer(path: Path) -> tuple[Header, list[Blame]]:
+    """What was searched, and whom the last call named; two lines are read, however long the file is.
+
+    Raises InputError where it can't be read, or holds no search.
+    """
+    try:
+        lines = path.read_text("utf-8").splitlines()
+        header, last = parse(lines[0]), parse(lines[-1])
+    except (OSError, ValueError, IndexError) as error:
+        raise InputError(f"{path.name} can't be read: {error}", "see: mlx-velocity validate") from error
+    if not isinstance(header, Header):
+        raise InputError(f"{path.name} does not say what was searched", "see: mlx-velocity validate")
+    return header, last.blamed if isinstance(last, Halt) else []
+
+
+def _blame(data: Any) -> Blame:
+    effect = data["effect"]
+    return Blame(**{**data, "effect": Effect(**effect) if effect else None})
 
 
 def _reading(data: Any) -> PairReading | Break:

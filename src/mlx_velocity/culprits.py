@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 import shlex
 from collections.abc import Sequence
@@ -11,6 +12,7 @@ from mlx_velocity import posterior, quality, search, stats
 from mlx_velocity.bisecting import Record, Search, Stopped
 from mlx_velocity.bisection import (
     Bisection,
+    Blame,
     Counts,
     Culprit,
     Effect,
@@ -73,6 +75,17 @@ def conclude(
         quality.of_comparison([item.sensors for item in readings], controls),
         stopped.reason, interrupted,
     )  # fmt: skip
+
+
+def blamed(done: Bisection) -> list[Blame]:
+    """What the file of an answered search says of it; no effect where it has no finite interval."""
+    return [
+        Blame(
+            [point.commit for point in item.commits], item.probability,
+            item.effect if item.effect and math.isfinite(item.effect.low + item.effect.high) else None, item.confirmed,
+        )
+        for item in done.culprits
+    ]  # fmt: skip
 
 
 def _counts(state: Search, path: int, wall_s: float) -> Counts:

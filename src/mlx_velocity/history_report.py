@@ -43,6 +43,24 @@ class Border:
 
 
 @dataclass(frozen=True)
+class Blamed:
+    """A commit that a stored bisection names."""
+
+    commit: Commit
+    before: Commit
+    """The last one that is innocent."""
+    together: int
+    """Commits that can't be told apart, of which this is the newest: 1 where it is named alone."""
+    probability: float
+    ratio: float | None
+    """Over the commit before it, turn by turn; None where that was not reached."""
+    low: float | None
+    high: float | None
+    date: str
+    """When the search was begun."""
+
+
+@dataclass(frozen=True)
 class Shift:
     """One change of one case: where, how large, and what became of it."""
 
@@ -79,10 +97,17 @@ class Shift:
     """What a reader should know of the state."""
     packages: list[str] = field(default_factory=list)
     """Packages that differ between the environments of `good` and `bad`: `mlx 0.31.1 → 0.31.2`."""
+    blamed: list[Blamed] = field(default_factory=list)
+    """Whom stored bisections name for it, the likeliest first."""
     recorded: bool = False
     """Whether its id stands in the track's regressions.jsonl."""
     in_range: bool = True
     """Whether it lies within what was asked for: `--since`."""
+
+    @property
+    def named(self) -> Commit:
+        """The commit that a reader is shown: of a bisection, else the most likely one."""
+        return self.blamed[0].commit if self.blamed else self.commit
 
     @property
     def alarms(self) -> bool:

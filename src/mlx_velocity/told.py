@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from mlx_velocity import (
+    bisected,
     changepoints,
     chronicle,
     indexed_series,
@@ -94,7 +95,7 @@ def machine(telling: Telling, folder: str) -> MachineHistory:
     places = told.measured
     elsewhere = len(set(telling.resolve(told.others)))
     cases = [chronicle.since(case, line) for case in told.cases] if line.since else told.cases
-    cases = side_by_side.beside(index, folder, cases, line)
+    cases = bisected.beside(index, folder, side_by_side.beside(index, folder, cases, line), line)
     return MachineHistory(
         name=folder,
         description={key: str(value) for key, value in index.machines.get(folder, {}).items()},

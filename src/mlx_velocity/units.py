@@ -72,6 +72,11 @@ def share(value: float) -> str:
     return f"{percent:.0f} %" if percent >= 10 else f"{percent:.1f} %"
 
 
+def chance(value: float) -> str:
+    """A probability: `98.7 %`; never more than is known."""
+    return "> 99.9 %" if value > 0.999 else f"{value * 100:.1f} %"
+
+
 def percent_change(ratio: float) -> str:
     """`1.034` → `+3.4 %`."""
     return f"{(ratio - 1) * 100:+.1f} %"

@@ -120,11 +120,16 @@ def bisect(
         except KeyboardInterrupt:
             interrupted, stopped = True, Stopped(state.decide(options.terms), "it was interrupted")
         used = culprits.time_used(state.records)
-        if used > before:
+        asked = culprits.Asked(track.name, options.repo, options.config, profile)
+        done = culprits.conclude(
+            header, state, stopped, options.terms, len(whole) - 1, used, asked, interrupted
+        )
+        blamed = culprits.blamed(done)
+        # An earlier version kept an answer without whom it named.
+        if used > before or (blamed and bisections.answer(path)[1] != blamed):
             reason = "interrupted" if interrupted else stopped.reason or "answered"
-            bisections.append(path, [Halt(round(used - before, 3), reason)])
-    asked = culprits.Asked(track.name, options.repo, options.config, profile)
-    return culprits.conclude(header, state, stopped, options.terms, len(whole) - 1, used, asked, interrupted)
+            bisections.append(path, [Halt(round(used - before, 3), reason, blamed)])
+    return done
 
 
 def show(

@@ -146,12 +146,7 @@ def _described(item: Culprit) -> list[str]:
 def _evidence(item: Culprit) -> list[str]:
     shown = "" if item.confirmed else ", which alone do not show it"
     direct = f"; {units.count(item.pairs, 'pair')} of these two alone{shown}" if item.pairs else ""
-    return [f"Probability {chance(item.probability)}{direct}.", f"Shows it again: {item.command}"]
-
-
-def chance(value: float) -> str:
-    """`98.7 %`; never more than is known."""
-    return "> 99.9 %" if value > 0.999 else f"{value * 100:.1f} %"
+    return [f"Probability {units.chance(item.probability)}{direct}.", f"Shows it again: {item.command}"]
 
 
 def _known(done: Bisection) -> list[str]:

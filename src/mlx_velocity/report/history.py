@@ -160,10 +160,9 @@ def _table(listed: Sequence[CaseHistory], environments: bool, signs: str) -> Ren
         shift = _foremost(case)
         style = STYLES[shift.state]
         more = f"\nand {len(case.shown) - 1} more" if len(case.shown) > 1 else ""
-        near = f", 1 of {shift.suspects:,}" if shift.suspects > 1 else ""
         made.add_row(
             Text(name), drawn, Text(_now(case)), Text(words.change(case, shift) + more, style),
-            Text(f"{words.name_of(shift.commit)}{near}\n{shift.commit.date}"), Text(f"{shift.state}\n{shift.id}", style),
+            Text(f"{words.name_of(shift.named)}{words.near(shift)}\n{shift.named.date}"), Text(f"{shift.state}\n{shift.id}", style),
         )  # fmt: skip
     return made
 
@@ -181,7 +180,7 @@ def _narrow(case: CaseHistory, environments: bool, signs: str) -> Iterator[Rende
     more = f" +{len(case.shown) - 1}" if len(case.shown) > 1 else ""
     yield Text(shift.state, style).append(f" {shift.id} ", "bold").append(name, "not bold")
     yield drawn.append(f"  {words.change(case, shift)}{more}", style).append(
-        f"  {words.name_of(shift.commit)}"
+        f"  {words.name_of(shift.named)}"
     )
 
 
@@ -245,7 +244,8 @@ def _shift_in_full(
         f"[{style}]{shift.state}[/] [bold]{shift.id}[/]: [{style}]{words.change(case, shift)}[/], {levels}"
     )
     yield _indented(first + (f", {rates}" if rates else ""), 2)
-    yield _indented(_safe(words.described(shift.commit)), 4)
+    if not shift.blamed:
+        yield _indented(_safe(words.described(shift.commit)), 4)
     for line in words.explained(shift):
         yield _indented(_safe(line), 4 + len(line) - len(line.lstrip()))
     for command in words.commands(told, case, shift, repo):

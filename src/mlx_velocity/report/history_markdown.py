@@ -104,7 +104,7 @@ def _summary(told: HistoryReport, shifts: Sequence[tuple[CaseHistory, Shift]]) -
         own = [(case, shift) for case, shift in shifts if shift.state == state]
         if own:
             case, shift = own[0]
-            largest = f"{escape(said.change(case, shift))} in {code(case.label)} with {code(said.name_of(shift.commit))}"
+            largest = f"{escape(said.change(case, shift))} in {code(case.label)} with {code(said.name_of(shift.named))}"
             which = "" if len(own) == 1 else "the largest "
             lines.append(f"- **{len(own):,}** {title[0].lower()}{title[1:]}: {which}{largest}")
     return "\n".join(lines)
@@ -129,7 +129,7 @@ def _table(shifts: Sequence[tuple[CaseHistory, Shift]], several: bool) -> str:
             row_of(
                 [
                     code(case.label), *([code(case.machine)] if several else []), escape(said.change(case, shift)), escape(levels),
-                    rates, _with(shift), shift.commit.date, code(shift.id),
+                    rates, _with(shift), shift.named.date, code(shift.id),
                 ]
             )
         )  # fmt: skip
@@ -137,15 +137,15 @@ def _table(shifts: Sequence[tuple[CaseHistory, Shift]], several: bool) -> str:
 
 
 def _with(shift: Shift) -> str:
-    name = code(said.name_of(shift.commit))
+    name = code(said.name_of(shift.named))
     more = f", or one of {shift.suspects - 1:,} near it" if shift.suspects > 1 else ""
-    return f"{name} {escape(shift.commit.subject[:80])}{more}"
+    return f"{name} {escape(shift.named.subject[:80])}{said.near(shift) if shift.blamed else more}"
 
 
 def _full(told: HistoryReport, case: CaseHistory, shift: Shift) -> str:
     lines = [
         f"### {code(shift.id)}: {escape(said.change(case, shift))} in {code(case.label)}",
-        f"{shift.state} on {code(case.machine)}, with {escape(said.described(shift.commit))}",
+        f"{shift.state} on {code(case.machine)}, with {escape(said.described(shift.named))}",
     ]
     known = [f"- {escape(line)}" for line in map(str.strip, said.explained(shift))]
     todo = [

@@ -7,7 +7,15 @@ import shlex
 from collections.abc import Iterator, Sequence
 
 from mlx_velocity import units
-from mlx_velocity.history_report import CaseHistory, HistoryReport, MachineHistory, Outage, Shift, SideBySide
+from mlx_velocity.history_report import (
+    Blamed,
+    CaseHistory,
+    HistoryReport,
+    MachineHistory,
+    Outage,
+    Shift,
+    SideBySide,
+)
 from mlx_velocity.points import Gap
 from mlx_velocity.report import text
 from mlx_velocity.run_report import Commit
@@ -24,7 +32,9 @@ DEFAULT_TRACK = "releases"
 
 def explained(shift: Shift) -> Iterator[str]:
     """What is known of a change beside its size: where it may lie, what else changed, and why its state is so."""
-    if shift.suspects > 1:
+    if shift.blamed:
+        yield from map(blamed, shift.blamed)
+    elif shift.suspects > 1:
         yield f"one of the {shift.suspects:,} commits behind {described(shift.good)} up to {described(shift.bad)}:"
         yield from (f"  {described(commit)}" for commit in shift.suspected[:LISTED])
         if shift.suspects > LISTED:
@@ -48,6 +58,9 @@ def commands(told: HistoryReport, case: CaseHistory, shift: Shift, repo: str | N
     case_pattern = f"^{pattern(case.label)}$"
     if shift.state == "unconfirmed":
         yield f"confirm it: {command('history', case_pattern, '--confirm', *track)}"
+    elif shift.blamed:
+        ends = (name_of(shift.blamed[0].before), name_of(shift.named))
+        yield f"see it again: {command('compare', *ends, '--bench', case_pattern, *track)}"
     elif shift.suspects > 1:
         ends = (name_of(shift.good), name_of(shift.bad))
         yield f"find it: {command('bisect', *ends, '--case', case.label, *track)}"
@@ -56,6 +69,23 @@ def commands(told: HistoryReport, case: CaseHistory, shift: Shift, repo: str | N
         yield f"see it again: {command('compare', *ends, '--bench', case_pattern, *track)}"
     if shift.state == "open":
         yield f'accept it: {command("history", "accept", shift.id, *track)} --because "…"'
+
+
+def blamed(item: Blamed) -> str:
+    """Whom a bisection names, and how sure that is."""
+    group = f" or one of the {item.together - 1:,} before it" if item.together > 1 else ""
+    said = f"{described(item.commit)}{group} by bisect ({item.date}): probability {units.chance(item.probability)}"
+    if item.ratio is None or item.low is None or item.high is None:
+        return said
+    ends = "…".join(units.percent_change(end).removesuffix(" %") for end in (item.low, item.high))
+    return f"{said}, {units.percent_change(item.ratio)} ({ends}) over the commit before it"
+
+
+def near(shift: Shift) -> str:
+    """What stands behind the name of a change's commit: how many others it may be."""
+    if shift.blamed:
+        return ", by bisect"
+    return f", 1 of {shift.suspects:,}" if shift.suspects > 1 else ""
 
 
 def where(told: HistoryReport, repo: str | None) -> list[str]:

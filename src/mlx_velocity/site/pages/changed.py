@@ -91,7 +91,7 @@ def _entry(record: TrackRecord, case: CaseHistory, shift: Shift) -> dict[str, An
         "author": case.machine,
         "lines": [
             f"{units.quantity(shift.before, case.unit)} → {units.quantity(shift.after, case.unit)}",
-            f"came with {words.described(shift.commit)}",
+            f"came with {words.described(shift.named)}",
             *words.explained(shift),
         ],
     }
