@@ -52,7 +52,7 @@ def test_it_is_named_everywhere(lab: Lab, said: Run) -> None:
     assert "mlx-velocity bisect" in said("history", "Prefill").out
     store(lab, [blame(lab, 9)])
     name = lab.commits[9][:8]
-    assert f"{name}, by bisect" in flat(said("history").out)
+    assert f"{name} by bisect" in flat(said("history").out)
     shown = flat(said("history", "Prefill").out)
     subject = lab.line()[9].subject
     assert f"{name} {subject} (" in shown
@@ -62,7 +62,7 @@ def test_it_is_named_everywhere(lab: Lab, said: Run) -> None:
     )
     assert "mlx-velocity bisect" not in shown
     assert f"mlx-velocity compare {lab.commits[8][:8]} {name} --bench" in shown
-    assert ", by bisect" in said("history", "--markdown", "-").out
+    assert " by bisect" in said("history", "--markdown", "-").out
     (case,) = json.loads(said("history", "--json", "-").out)["machines"][0]["cases"]
     (shift,) = case["shifts"]
     assert [item["commit"]["hash"] for item in shift["blamed"]] == [lab.commits[9]]

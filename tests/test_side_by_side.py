@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import re
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import conftest
 import pytest
@@ -22,6 +24,9 @@ HEADER = Header(
     "made-up", "box", "cpu", "tiny", STARTED, 0.02, 0.01, 7,
     Side("mlx==1", "", "", ENVIRONMENT), Side("mlx==2", "", "", ENVIRONMENT),
 )  # fmt: skip
+
+
+THIRD = Side("mlx==3", "", "", ENVIRONMENT)
 
 
 def pairs(ratio: float, benchmark: str = PREFILL["name"], version: str = "1") -> list[PairReading]:
@@ -60,8 +65,8 @@ def test_one_case(lab: Lab, said: Run) -> None:
     done = said("history", "Prefill")
     assert done.code == 0
     shown = done.out[done.out.index("Side by side:\n") :].splitlines()[1:3]
-    assert [line.strip()[:45] for line in shown] == [
-        "mlx==1 → mlx==2 (2026-02-03): unchanged, 0.0 ", "mlx==1 → mlx==2 (2026-01-02): regressed, +20.",
+    assert [line.strip()[:54] for line in shown] == [
+        "mlx==1 → mlx==2 (measured 2026-02-03): unchanged, 0.0 ", "mlx==1 → mlx==2 (measured 2026-01-02): regressed, +20.",
     ]  # fmt: skip
     assert all(line.endswith("12 samples a side") for line in shown)
     document = json.loads(said("history", "Prefill", "--json", "-").out)
@@ -78,8 +83,8 @@ def test_what_else_is_said(lab: Lab, said: Run) -> None:
     other = {"base": {"digest": "a"}, "head": {"digest": "b"}}
     comparisons.append(path, [HEADER, *(dataclasses.replace(pair, notes=other) for pair in pairs(1.2))])
     shown = " ".join(said("history", "Prefill").out.split())
-    assert "mlx==1 → mlx==2 (2026-01-02): broken; failed on head: boom" in shown
-    assert "12 samples a side, interrupted; the sides generate different tokens" in shown
+    assert "mlx==1 → mlx==2 (measured 2026-01-02): broken; failed on head: boom" in shown
+    assert "12 samples a side; the sides generate different tokens" in shown
     report = said("history", "Prefill", "--markdown", "-").out
     assert report.index("## Side by side") < report.index("broken; failed on head: boom")
 
@@ -110,8 +115,9 @@ def test_what_changed_stands_below_all_cases(lab: Lab, said: Run) -> None:
     store(lab, pairs(1.2))
     found = "regressed prefill.Prefill.time_prefill(tiny-float32, 32): +20.0 %"
     shown = " ".join(said("history").out.split())
-    assert f"2 cases without a change. Side by side, by stored comparisons: {found}" in shown
-    assert "12 samples a side, mlx==1 → mlx==2 (2026-01-02)" in shown
+    counted = "0 changes; 1 case without a change; 1 case that only comparisons found changed."
+    assert f"{counted} Side by side, by stored comparisons: {found}" in shown
+    assert "12 samples a side; mlx==1 → mlx==2 (measured 2026-01-02)" in shown
     assert said("history").code == 0
     assert "- `box`: **regressed** prefill" in said("history", "--markdown", "-").out
     (case,) = [
@@ -123,7 +129,7 @@ def test_what_changed_stands_below_all_cases(lab: Lab, said: Run) -> None:
     store(lab, pairs(1.0), "2026-02-03T04:05:06Z")
     assert "Side by side" not in said("history").out
     store(lab, pairs(1.3), header=dataclasses.replace(HEADER, base=HEADER.head, head=HEADER.base))
-    assert "mlx==2 → mlx==1 (2026-01-02)" in " ".join(said("history").out.split())
+    assert "mlx==2 → mlx==1 (measured 2026-01-02)" in " ".join(said("history").out.split())
 
 
 def test_failures_come_first_and_improvements_can_be_left_out(lab: Lab, said: Run) -> None:
@@ -131,9 +137,8 @@ def test_failures_come_first_and_improvements_can_be_left_out(lab: Lab, said: Ru
     store(lab, pairs(0.5))
     assert "improved" in said("history").out
     assert "improved" not in said("history", "--only-regressions").out
-    third = Side("mlx==3", "", "", ENVIRONMENT)
     broken = Break("head", PREFILL["name"], "1", list(FIRST), "failed", "boom", [])
-    store(lab, [broken], header=dataclasses.replace(HEADER, head=third))
+    store(lab, [broken], header=dataclasses.replace(HEADER, head=THIRD))
     lines = said("history").out.splitlines()
     (start,) = [number for number, line in enumerate(lines) if line.startswith("Side by side")]
     assert [line.split()[0] for line in lines[start + 1 :] if line.startswith("  ")][:2] == [
@@ -144,16 +149,18 @@ def test_failures_come_first_and_improvements_can_be_left_out(lab: Lab, said: Ru
 
 
 def test_since_leaves_out_what_was_compared_before_it(lab: Lab, said: Run) -> None:
-    """Only comparisons whose head lies within --since are news; a head that is no commit of the branch always is."""
+    """A head on the branch must lie within --since; of versions the day of the comparison must."""
     commits = lab.commits
     for place in (1, 3):
         head = Side(f"c{place}", commits[place], "", ENVIRONMENT)
         store(lab, pairs(1.2), header=dataclasses.replace(HEADER, head=head))
     store(lab, pairs(1.2))
+    store(lab, pairs(1.2), "2026-01-05T00:00:00Z", dataclasses.replace(HEADER, base=THIRD))
     shown = " ".join(said("history", "--since", commits[2]).out.split())
     assert "mlx==1 → c3" in shown
-    assert "mlx==1 → mlx==2" in shown
+    assert "mlx==3 → mlx==2" in shown
     assert "mlx==1 → c1" not in shown
+    assert "mlx==1 → mlx==2" not in shown
 
 
 def test_many_are_counted(lab: Lab, said: Run) -> None:
@@ -163,7 +170,7 @@ def test_many_are_counted(lab: Lab, said: Run) -> None:
     shown = said("history", "Prefill").out
     assert shown.count("mlx==1 → mlx==2") == 5
     assert "and 2 older ones\n" in shown
-    assert "(2026-03-07)" in shown
+    assert "(measured 2026-03-07)" in shown
 
 
 def test_the_site(lab: Lab) -> None:
@@ -181,4 +188,81 @@ def test_the_site(lab: Lab) -> None:
     assert f"box: regressed {LABEL} : +20.0 %" in page("index.html")
     link = BeautifulSoup((folder / "index.html").read_text("utf-8"), "html.parser").find("a", string=LABEL)
     assert link is not None
-    assert "Side by side mlx==1 → mlx==2 (2026-01-02): regressed, +20.0 %" in page(str(link["href"]))
+    assert "Side by side mlx==1 → mlx==2 (measured 2026-01-02): regressed, +20.0 %" in page(str(link["href"]))
+
+
+def test_regressions_come_first(lab: Lab, said: Run) -> None:
+    """However large an improvement is, and whatever works again, what became slower stands above it."""
+    base = Break("base", PREFILL["name"], "1", list(FIRST), "failed", "boom", [])
+    for number, measured in enumerate([[base], pairs(0.1), pairs(1.1)]):
+        head = Side(f"mlx==4.{number}", "", "", ENVIRONMENT)
+        store(lab, measured, header=dataclasses.replace(HEADER, head=head))
+    assert found(said("history").out) == ["regressed", "improved", "mended"]
+
+
+def found(out: str) -> list[str]:
+    """The words that comparisons left below the table, in order."""
+    return re.findall(r"^  (regressed|broken|improved|mended) ", out, re.MULTILINE)
+
+
+def test_what_is_undecided_takes_nobodys_place(lab: Lab, said: Run) -> None:
+    """A newer comparison of the same sides that decided nothing leaves the older verdict standing."""
+    store(lab, pairs(1.2))
+    store(lab, pairs(1.2)[:2], "2026-02-03T04:05:06Z")
+    assert found(said("history").out) == ["regressed"]
+    assert "inconclusive" in said("history", "Prefill").out
+
+
+def test_what_is_not_on_the_branch_is_no_news(lab: Lab, said: Run) -> None:
+    """A working tree, a commit of elsewhere and equal code are on the case's own page, and no news of the branch."""
+    first = Side("c0", lab.commits[0], "", ENVIRONMENT)
+    for head in (Side(".", "", "", ENVIRONMENT), Side("x", "f" * 40, "", ENVIRONMENT), first):
+        store(lab, pairs(1.2), header=dataclasses.replace(HEADER, base=first, head=head))
+    assert found(said("history").out) == []
+    assert said("history", "Prefill").out.count("c0 → ") == 3
+
+
+def test_only_regressions_says_so(lab: Lab, said: Run) -> None:
+    """Where only comparisons found something, no summary says that nothing changed."""
+    store(lab, pairs(1.2))
+    assert "comparisons found changes" in said("history", "--only-regressions", "--markdown", "-").out
+    assert "0 cases without a change; 1 case that only" in said("history", "--only-regressions").out
+    assert "No change in the series." in said("history", "Prefill").out
+
+
+def test_two_versions_in_one_file(lab: Lab, said: Run) -> None:
+    """What was found of an older workload is not said of the present one."""
+    store(lab, [*pairs(1.2, version="0"), *pairs(1.0)])
+    shown = said("history", "Prefill").out
+    assert "unchanged" in shown
+    assert "regressed" not in shown
+
+
+@pytest.mark.parametrize(
+    "odd",
+    [
+        {"notes": {"base": {"loss": "abc"}, "head": {"loss": 1.0}}},
+        {"sensors": {"swap_growth_bytes": "x"}},
+    ],
+)
+def test_what_can_not_be_judged_is_named(lab: Lab, said: Run, odd: dict[str, Any]) -> None:
+    """Records that fit the schema and mean nothing cost that file alone, and it is named."""
+    path = store(lab, [dataclasses.replace(pair, **odd) for pair in pairs(1.2)])
+    done = said("history")
+    assert done.code == 0
+    assert found(done.out) == []
+    assert f"box/comparisons/{path.name}" in "".join(done.out.split())
+    assert "can't be judged" in " ".join(done.out.split())
+
+
+def test_a_file_is_judged_once(lab: Lab, said: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What was judged is kept until the file changes."""
+    path = store(lab, pairs(1.2))
+    assert found(said("history").out) == ["regressed"]
+    read = comparisons.read
+    monkeypatch.setattr(comparisons, "read", lambda path: pytest.fail("read"))
+    assert found(said("history").out) == ["regressed"]
+    monkeypatch.setattr(comparisons, "read", read)
+    path.unlink()
+    store(lab, pairs(0.5))
+    assert found(said("history").out) == ["improved"]

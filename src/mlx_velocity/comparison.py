@@ -133,6 +133,13 @@ class CaseVerdict:
     """The side on which it fails while the other works: a finding."""
     warnings: tuple[str, ...] = ()
     """Reasons for doubt, and differences beside the number (other tokens, a skipped side)."""
+    version: str = ""
+    """Of the workload."""
+
+    @property
+    def word(self) -> str:
+        """What is said of the case in a word; where it fails on one side alone, what that means."""
+        return {"head": "broken", "base": "mended", None: self.verdict}[self.broken]
 
 
 @dataclass(frozen=True)

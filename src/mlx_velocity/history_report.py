@@ -28,8 +28,10 @@ OUTAGE_KINDS: tuple[OutageKind, ...] = ("failing", "never worked", "working")
 """In the order in which a reader wants them."""
 
 
-CHANGED = ("regressed", "improved")
-"""Verdicts of a comparison that are news in a history."""
+CHANGED = ("regressed", "broken", "improved", "mended")
+"""Words of a comparison that are news in a history, in the order in which a reader wants them."""
+DECIDED = (*CHANGED, "unchanged")
+"""Words that take the place of what an older comparison of the same sides said."""
 
 
 @dataclass(frozen=True)
@@ -128,8 +130,18 @@ class SideBySide:
     base: str
     """As the user named it."""
     head: str
+    base_commit: str
+    """Full hash; empty for versions and working trees."""
+    head_commit: str
     interrupted: bool
+    news: bool
+    """Whether it belongs to the branch: its sides differ, and each lies on it or is a released version."""
     said: CaseVerdict
+
+    @property
+    def sides(self) -> tuple[str, str]:
+        """What was compared: a branch's name may mean another commit tomorrow."""
+        return self.base_commit or self.base, self.head_commit or self.head
 
 
 @dataclass(frozen=True)
@@ -165,13 +177,11 @@ class CaseHistory:
 
     @property
     def compared(self) -> list[SideBySide]:
-        """The comparisons that found a change, the newest first; of those of the same sides the newest alone says so."""
-        newest = {(item.base, item.head): item for item in reversed(self.side_by_side)}
-        return [
-            item
-            for item in self.side_by_side
-            if item is newest[item.base, item.head] and (item.said.broken or item.said.verdict in CHANGED)
-        ]
+        """The comparisons on the branch that found a change, the newest first; of those of the same sides the newest
+        that was decided."""
+        decided = [item for item in self.side_by_side if item.news and item.said.word in DECIDED]
+        newest = {item.sides: item for item in reversed(decided)}
+        return [item for item in newest.values() if item.said.word in CHANGED][::-1]
 
     @property
     def shown(self) -> list[Shift]:
@@ -226,10 +236,14 @@ class MachineHistory:
 
     @property
     def compared(self) -> list[tuple[CaseHistory, SideBySide]]:
-        """What comparisons found to have changed in the suite's present cases: what fails first, then the largest."""
-        found = [(case, item) for case in self.cases if case.current for item in case.compared]
+        """What comparisons found to have changed in the suite's present cases, in the order of CHANGED, the largest first."""
+
+        def order(pair: tuple[CaseHistory, SideBySide]) -> tuple[int, float]:
+            said = pair[1].said
+            return CHANGED.index(said.word), -abs(math.log(said.ratio)) if said.ratio else -math.inf
+
         return sorted(
-            found, key=lambda pair: -abs(math.log(pair[1].said.ratio)) if pair[1].said.ratio else -math.inf
+            ((case, item) for case in self.cases if case.current for item in case.compared), key=order
         )
 
     @property

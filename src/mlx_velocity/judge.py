@@ -93,7 +93,7 @@ def _timed(
     return CaseVerdict(
         case_label(key[0], key[2]), key[0], list(key[2]), found[0].unit, decided, base, head,
         *_interval(ratio),
-        len(used), samples, tokens, None, tuple(warnings),
+        len(used), samples, tokens, None, tuple(warnings), key[1],
     )  # fmt: skip
 
 
@@ -111,7 +111,7 @@ def _counted(key: CaseKey, found: list[PairReading], rule: Rule) -> CaseVerdict:
     return CaseVerdict(
         case_label(key[0], key[2]), key[0], list(key[2]), found[0].unit, decided, max(base), max(head),
         *_interval(ratio),
-        len(found), len(base), None, None, tuple(warnings),
+        len(found), len(base), None, None, tuple(warnings), key[1],
     )  # fmt: skip
 
 
@@ -124,7 +124,7 @@ def _broken(key: CaseKey, breaks: list[Break], found: list[PairReading]) -> Case
     unit = found[0].unit if found else ""
     return CaseVerdict(
         case_label(key[0], key[2]), key[0], list(key[2]), unit, "incomparable", None, None,
-        None, None, None, len(found), 0, None, alone, warnings,
+        None, None, None, len(found), 0, None, alone, warnings, key[1],
     )  # fmt: skip
 
 

@@ -2,60 +2,117 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
-from collections.abc import Sequence
+import json
+from collections.abc import Iterator, Sequence
+from typing import Any
 
 from mlx_velocity import comparisons, judge
 from mlx_velocity.chronicle import Line
-from mlx_velocity.comparison import Break, PairReading
+from mlx_velocity.comparison import CaseVerdict
 from mlx_velocity.errors import InputError
-from mlx_velocity.history_report import CaseHistory, SideBySide
+from mlx_velocity.history_report import CaseHistory, SideBySide, Unread
 from mlx_velocity.store.files import no_garbage
 from mlx_velocity.store.index import StoreIndex
+from mlx_velocity.store.rows import read_json
+from mlx_velocity.store.stamp import stamp
 
 FILES = 50
-"""Comparisons of a machine that are looked at, the newest: each is read whole, a tenth of a second for a large one."""
+"""Comparisons of a machine that are looked at, the newest."""
+DAMAGED = (ArithmeticError, AttributeError, KeyError, TypeError, ValueError)
+"""What judging records raises that fit the schema and mean nothing."""
 
 Key = tuple[str, str, str, tuple[str, ...]]
 """Environment, benchmark, version, parameters."""
 
 
-def beside(index: StoreIndex, machine: str, cases: Sequence[CaseHistory], line: Line) -> list[CaseHistory]:
-    """The cases of a machine with what comparisons say of each in its version and environment, the newest first.
-
-    What can't be read is left to `validate`, and what is of commits before those that were asked for is left out.
+def beside(
+    index: StoreIndex, machine: str, cases: Sequence[CaseHistory], line: Line
+) -> tuple[list[CaseHistory], list[Unread]]:
+    """The cases with what comparisons say of each in its version and environment, the newest first; and the files that
+    say nothing. What is of commits before those that were asked for is left out.
     """
-    said = _said(index, machine, line)
+    said: dict[Key, list[SideBySide]] = {}
+    unread = []
+    for name, held in _judged(index, machine).items():
+        if "reason" in held:
+            unread.append(Unread(f"{machine}/{comparisons.FOLDER}/{name}", held["reason"]))
+        elif _in_range(held, line):
+            for key, item in _verdicts(held, line):
+                said.setdefault(key, []).append(item)
     if not said:
-        return list(cases)
+        return list(cases), unread
     return [
         dataclasses.replace(case, side_by_side=said.get(_key_of(case), case.side_by_side)) for case in cases
-    ]
+    ], unread
 
 
 def _key_of(case: CaseHistory) -> Key:
     return case.environment, case.benchmark, case.version, tuple(case.params)
 
 
-def _said(index: StoreIndex, machine: str, line: Line) -> dict[Key, list[SideBySide]]:
-    found: dict[Key, list[SideBySide]] = {}
-    folder = index.root / machine / comparisons.FOLDER
-    for path in comparisons.newest_first(folder, None, None)[:FILES]:
+def _in_range(held: dict[str, Any], line: Line) -> bool:
+    """Whether it is of commits that were asked for; of versions and working trees counts the day of the comparison."""
+    if not line.since:
+        return True
+    commit = held["commits"][1]
+    if commit in line.place:
+        return line.place[commit] >= line.since
+    return bool(held["date"] >= line.commits[line.since].day)
+
+
+def _verdicts(held: dict[str, Any], line: Line) -> Iterator[tuple[Key, SideBySide]]:
+    base, head = held["names"]
+    base_commit, head_commit = held["commits"]
+    named = ((base, base_commit), (head, head_commit))
+    # A released version has no commit; a working tree has none either, and is nobody's news.
+    known = all(commit in line.place or (not commit and "==" in name) for name, commit in named)
+    news = known and (base_commit or base) != (head_commit or head)
+    for data in held["cases"]:
+        said = CaseVerdict(**{**data, "warnings": tuple(data["warnings"])})
+        key = (held["environment"], said.benchmark, said.version, tuple(said.params))
+        yield (
+            key,
+            SideBySide(held["date"], base, head, base_commit, head_commit, held["interrupted"], news, said),
+        )
+
+
+def _judged(index: StoreIndex, machine: str) -> dict[str, dict[str, Any]]:
+    """File → what it says, the newest first. What was judged once is kept until the file or the program changes."""
+    name = f"compared:{machine}"
+    known = read_json(index.derived([name]).get(name, b"{}"))
+    found = {}
+    for path in comparisons.newest_first(index.root / machine / comparisons.FOLDER, None, None)[:FILES]:
         try:
-            with no_garbage():
-                stored = comparisons.read(path)
-        except (InputError, OSError):
+            state = path.stat()
+        except OSError:
             continue
-        header = stored.header
-        if line.place.get(header.head.commit, line.since) < line.since:
-            continue
-        measured: list[PairReading | Break] = [*stored.pairs, *stored.breaks]
-        versions = set(map(judge.key_of, measured))
-        done = judge.of_file(stored, {})
-        for item in done.cases:
-            own = SideBySide(header.started[:10], header.base.name, header.head.name, done.interrupted, item)
-            for benchmark, version, params in versions:
-                if (benchmark, params) == (item.benchmark, tuple(item.params)):
-                    key = (header.base.environment.name, benchmark, version, params)
-                    found.setdefault(key, []).append(own)
+        key = [stamp(), state.st_size, state.st_mtime_ns]
+        held = known.get(path.name, {})
+        found[path.name] = held if held.get("key") == key else {"key": key, **_read(path)}
+    if found != known:
+        # Who can't keep it judges again.
+        with contextlib.suppress(InputError):
+            index.keep_derived({name: json.dumps(found).encode()})
     return found
+
+
+def _read(path: Any) -> dict[str, Any]:
+    try:
+        with no_garbage():
+            stored = comparisons.read(path)
+        done = judge.of_file(stored, {})
+    except InputError as error:
+        return {"reason": error.message}
+    except DAMAGED as error:
+        return {"reason": f"it can't be judged: {error}"}
+    header = stored.header
+    return {
+        "date": header.started[:10],
+        "names": [header.base.name, header.head.name],
+        "commits": [header.base.commit, header.head.commit],
+        "environment": header.base.environment.name,
+        "interrupted": done.interrupted,
+        "cases": [dataclasses.asdict(item) for item in done.cases],
+    }

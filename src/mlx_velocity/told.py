@@ -95,7 +95,8 @@ def machine(telling: Telling, folder: str) -> MachineHistory:
     places = told.measured
     elsewhere = len(set(telling.resolve(told.others)))
     cases = [chronicle.since(case, line) for case in told.cases] if line.since else told.cases
-    cases = bisected.beside(index, folder, side_by_side.beside(index, folder, cases, line), line)
+    cases, silent = side_by_side.beside(index, folder, cases, line)
+    cases = bisected.beside(index, folder, cases, line)
     return MachineHistory(
         name=folder,
         description={key: str(value) for key, value in index.machines.get(folder, {}).items()},
@@ -105,7 +106,7 @@ def machine(telling: Telling, folder: str) -> MachineHistory:
         last=line.commit(line.commits[places[-1]].hash) if places else None,
         unknown=len(told.others) - elsewhere,
         elsewhere=elsewhere,
-        unread=list(unread(index, folder)),
+        unread=[*unread(index, folder), *silent],
         lost=told.lost,
         outages=outages.of(cases, line),
     )

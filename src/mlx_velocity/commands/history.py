@@ -202,10 +202,8 @@ def _regressions_alone(told: HistoryReport) -> HistoryReport:
 
     def regressed(case: CaseHistory) -> CaseHistory:
         left = [item for item in case.shifts if item.direction == "regressed" and item.state != "fixed"]
-        slower = [
-            item for item in case.compared if item.said.broken == "head" or item.said.verdict == "regressed"
-        ]
-        return dataclasses.replace(case, shifts=left, side_by_side=slower)
+        said = [item for item in case.side_by_side if item.said.word not in ("improved", "mended")]
+        return dataclasses.replace(case, shifts=left, side_by_side=said)
 
     failing = [[outage for outage in item.outages if outage.kind != "working"] for item in told.machines]
     machines = [
@@ -213,7 +211,7 @@ def _regressions_alone(told: HistoryReport) -> HistoryReport:
     ]
     left = _narrowed(
         dataclasses.replace(told, machines=machines),
-        lambda case: case.current and bool(case.shown or case.side_by_side),
+        lambda case: case.current and bool(case.shown or case.compared),
     )
     machines = [
         dataclasses.replace(item, outages=own) for item, own in zip(left.machines, failing, strict=True)

@@ -106,6 +106,7 @@ def _overview(
     present = [case for case in machine.cases if case.current]
     changed = sorted((case for case in present if case.shown), key=_urgency)
     unchanged = [case for case in present if not case.shown]
+    elsewhere = sum(bool(case.compared) for case in unchanged)
     listed = changed + unchanged if told.case else changed[:rows]
     if listed:
         environments = machine.several_environments
@@ -122,12 +123,13 @@ def _overview(
         yield _whole(words.command("history", "decode", *words.where(told, repo)))
     counts: Counter[str] = Counter(shift.state for case in present for shift in case.shown)
     said = [f"[{style}]{counts[state]:,} {state}[/]" for state, style in STYLES.items() if counts[state]]
-    flat = "case without a change" if len(unchanged) == 1 else "cases without a change"
+    flat = len(unchanged) - elsewhere
+    told_of = f"; {units.count(elsewhere, 'case')} that only comparisons found changed" if elsewhere else ""
     since = f" since {_safe(told.since)}" if told.since else ""
     yield (
         f"{units.count(sum(counts.values()), 'change')}{since}"
         + (f": {', '.join(said)}" if said else "")
-        + f"; {len(unchanged):,} {flat}."
+        + f"; {flat:,} {'case' if flat == 1 else 'cases'} without a change{told_of}."
     )
 
 
@@ -217,7 +219,8 @@ def _full(told: HistoryReport, case: CaseHistory, signs: str, repo: str | None) 
     if len(case.points) == 1:
         yield "  One point says nothing about changes: measure more commits: mlx-velocity run"
     elif not case.shown:
-        yield "  No change" + (f" since {_safe(told.since)}." if told.since else ".")
+        series = " in the series" if case.compared else ""
+        yield f"  No change{series}" + (f" since {_safe(told.since)}." if told.since else ".")
     for shift in case.shown:
         yield ""
         yield from _shift_in_full(told, case, shift, repo)
@@ -256,12 +259,12 @@ def _indented(said: str, by: int) -> Padding:
     return Padding(said, (0, 0, 0, by), expand=False)
 
 
-def _compared(machine: MachineHistory) -> Iterator[str]:
+def _compared(machine: MachineHistory) -> Iterator[RenderableType]:
     found = list(words.compared(machine))
     if found:
         yield "Side by side, by stored comparisons:"
     for word, rest in found:
-        yield f"  [{COMPARED[word]}]{word}[/] {_safe(rest)}"
+        yield _indented(f"[{COMPARED[word]}]{word}[/] {_safe(rest)}", 2)
 
 
 def _outage(said: tuple[str, str]) -> str:

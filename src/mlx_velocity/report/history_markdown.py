@@ -36,13 +36,6 @@ def markdown(told: HistoryReport) -> str:
             parts += [f"## {title}", table]
         else:
             parts.append(folded(f"{title}: {len(own):,}", table))
-    outages = [
-        f"- {code(item.name)}: **{word}** {escape(rest)}"
-        for item in told.machines
-        for word, rest in said.outages(item)
-    ]
-    if outages:
-        parts += ["## Failing, or working by now", "\n".join(outages)]
     compared = [
         f"- {code(item.name)}: {line}"
         for item in told.machines
@@ -50,6 +43,13 @@ def markdown(told: HistoryReport) -> str:
     ]
     if compared:
         parts += ["## Side by side", "\n".join(compared)]
+    outages = [
+        f"- {code(item.name)}: **{word}** {escape(rest)}"
+        for item in told.machines
+        for word, rest in said.outages(item)
+    ]
+    if outages:
+        parts += ["## Failing, or working by now", "\n".join(outages)]
     if shifts:
         parts.append(folded("Each change in full", "\n\n".join(_full(told, *pair) for pair in shifts)))
     parts += [
@@ -97,6 +97,8 @@ def _span(told: HistoryReport) -> str:
 
 def _summary(told: HistoryReport, shifts: Sequence[tuple[CaseHistory, Shift]]) -> str:
     if not shifts:
+        if any(item.compared for item in told.machines):
+            return "**No series changed for good; comparisons found changes.**"
         outages = any(item.outages for item in told.machines)
         return "**No number changed for good.**" if outages else "**Nothing changed.**"
     lines = []

@@ -84,7 +84,7 @@ def blamed(item: Blamed) -> str:
 def near(shift: Shift) -> str:
     """What stands behind the name of a change's commit: how many others it may be."""
     if shift.blamed:
-        return ", by bisect"
+        return " by bisect"
     return f", 1 of {shift.suspects:,}" if shift.suspects > 1 else ""
 
 
@@ -162,8 +162,7 @@ def described(commit: Commit) -> str:
 def side_by_side(case: CaseHistory) -> Iterator[str]:
     """What comparisons say of a case, a line each."""
     for item in case.side_by_side[:LISTED]:
-        verdict = text.verdict(item.said)
-        yield f"{sides(item)}: {', '.join(filter(None, [verdict, size(item)]))}{_doubts(item)}"
+        yield f"{sides(item)}: {', '.join(filter(None, [item.said.word, size(item)]))}{doubts(item)}"
     if len(case.side_by_side) > LISTED:
         yield f"and {units.count(len(case.side_by_side) - LISTED, 'older one')}"
 
@@ -173,26 +172,28 @@ def compared(machine: MachineHistory) -> Iterator[tuple[str, str]]:
     found = machine.compared
     for case, item in found[:LISTED]:
         environment = f" [{text.clean(case.environment)}]" if machine.several_environments else ""
-        said = ", ".join(filter(None, [size(item), sides(item)]))
-        yield text.verdict(item.said), f"{text.clean(case.label)}{environment}: {said}{_doubts(item)}"
+        change = f": {said}" if (said := size(item)) else ""
+        yield item.said.word, f"{text.clean(case.label)}{environment}{change}; {sides(item)}{doubts(item)}"
     if len(found) > LISTED:
-        yield "also", f"{len(found) - LISTED:,} more that comparisons found"
+        yield "also", f"{len(found) - LISTED:,} more that comparisons found; --json names all"
 
 
 def sides(item: SideBySide) -> str:
     """What was compared, and when."""
-    return f"{text.clean(item.base)} → {text.clean(item.head)} ({item.date})"
+    return f"{text.clean(item.base)} → {text.clean(item.head)} (measured {item.date})"
 
 
 def size(item: SideBySide) -> str:
     """The change that a comparison found, and by how many samples; empty where there is none."""
-    parts = ["interrupted"] if item.interrupted else []
+    # What was decided before the end stays decided.
+    parts = ["interrupted"] if item.interrupted and item.said.verdict == "inconclusive" else []
     if item.said.ratio is not None:
         parts = [text.change_of(item.said), f"{units.count(item.said.samples, 'sample')} a side", *parts]
     return ", ".join(parts)
 
 
-def _doubts(item: SideBySide) -> str:
+def doubts(item: SideBySide) -> str:
+    """What else a comparison says of the case."""
     return "".join(f"; {text.clean(warning)}" for warning in item.said.warnings)
 
 

@@ -123,8 +123,8 @@ def comparison_summary(comparison: Comparison) -> list[str]:
 
 
 def verdict(case: CaseVerdict) -> str:
-    """What is said of a case in a word; where it fails on one side alone, what that means."""
-    return {"head": "broken", "base": "mended", None: case.verdict}[case.broken]
+    """What is said of a case in a word."""
+    return case.word
 
 
 def ordered(cases: Iterable[CaseVerdict]) -> list[CaseVerdict]:

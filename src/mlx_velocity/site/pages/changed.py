@@ -10,7 +10,6 @@ from typing import Any
 from mlx_velocity import units
 from mlx_velocity.history_report import STATES, CaseHistory, MachineHistory, Shift
 from mlx_velocity.report import history_words as words
-from mlx_velocity.report import text
 from mlx_velocity.site import grown, plain
 from mlx_velocity.site.pages import shifts
 from mlx_velocity.site.record import TrackRecord, case_page, commit_page
@@ -42,6 +41,7 @@ def write(record: TrackRecord, writer: Writer) -> None:
     held = {
         "outages": [row for machine in told.machines for row in _outages(machine)],
         "compared": [row for machine in told.machines for row in _compared(machine)],
+        "more_compared": sum(max(len(machine.compared) - LISTED, 0) for machine in told.machines),
         "rows": rows, "all": len(found), "summary": summary, "machines": machines, "remarks": remarks,
         "states": [state for state in STATES if counts[state]], "branch": told.branch,
         "cpu": any("backendcpu" in case.environment for machine in told.machines for case in machine.cases),
@@ -64,8 +64,8 @@ def _compared(machine: MachineHistory) -> Iterator[dict[str, Any]]:
     for case, item in machine.compared[:LISTED]:
         yield {
             "machine": machine.name, "environment": case.environment if machine.several_environments else "",
-            "verdict": text.verdict(item.said), "label": case.label, "page": case_page(case.benchmark, case.params),
-            "said": ", ".join(filter(None, [words.size(item), words.sides(item)])),
+            "verdict": item.said.word, "label": case.label, "page": case_page(case.benchmark, case.params),
+            "said": "; ".join(filter(None, [words.size(item), words.sides(item)])) + words.doubts(item),
         }  # fmt: skip
 
 
