@@ -4,9 +4,11 @@ Shows: prefill and decode tokens/s of both, turn about, and their ratio. Goal: w
 
 How: a worker of `bench` and a process of `python -m mlx_lm.benchmark` are alive at once and take turns: a trial of
 theirs, then one of ours while theirs is stopped (SIGSTOP in the second that its own option `--delay` waits before each
-trial), and so on. Each turn of ours is held against the trials of theirs before and after it, so that whatever slows a
-shared machine for longer than a turn cancels. Several launches of each, since a process biases all that it
-measures. On a CPU all are pinned to one core. Like is compared with like:
+trial), and so on. Each turn of ours is held against the trial of theirs before it, and against the one after it: the ratio is the
+median of either, both averaged, so that whatever slows a shared machine for longer than a turn cancels. One turn against the
+mean of two trials would not do: where noise is skewed, the median of that is off by a per cent although both sides are equal.
+Several launches of each, since a process biases all that it measures. On a CPU all are pinned to one core. Like is
+compared with like:
 
 a trial: the first work after a second at rest is slower (clocks, caches, a GPU's change of process), so that the machine
     rests for as long before each turn, ours or theirs, and a turn is one prefill and one decode in theirs' order. In one
@@ -41,12 +43,13 @@ import sys
 import tempfile
 import time
 from pathlib import Path
-from statistics import median
-from typing import Any
+from statistics import fmean, median
+from typing import Any, NamedTuple
 
 from agree_with_mlx_lm import SHAPE, SPEC, Incomplete, output
+from scipy.stats import quantile_test
 
-from mlx_velocity import installed, requirements, stats
+from mlx_velocity import installed, requirements
 from mlx_velocity.bench import Trial
 from mlx_velocity.workers import LocalWorker, WorkerError
 
@@ -69,12 +72,29 @@ folder.write(sys.argv[1], Path(sys.argv[2]))
 Rates = dict[str, float]
 
 
+class Turn(NamedTuple):
+    """Tokens per second of each stage."""
+
+    ours: Rates
+    before: Rates
+    """Of the trial of theirs before ours."""
+    after: Rates
+
+
+class Ratio(NamedTuple):
+    """Ours / theirs, with an interval that holds it at 95 %."""
+
+    value: float
+    low: float
+    high: float
+
+
 def main() -> int:
     """Measure, print, and return the exit code: 1 where the goal is missed in full mode, 4 where a side failed."""
     options = arguments()
     core = pin(options)
     python = installed.here(options.python, options.backend)
-    launches: list[list[tuple[Rates, Rates]]] = []
+    launches: list[list[Turn]] = []
     with tempfile.TemporaryDirectory(prefix="mlx-velocity-agree-") as place:
         variables = {**python.variables(), "HF_HUB_OFFLINE": "1"}
         try:
@@ -147,7 +167,7 @@ def pin(options: argparse.Namespace) -> int | None:
 
 def in_one_process(
     model: Path, options: argparse.Namespace, python: installed.Installed
-) -> tuple[list[tuple[Rates, Rates]], dict[str, str]]:
+) -> tuple[list[Turn], dict[str, str]]:
     """The same, where one process is both."""
     worker = LocalWorker(python, {"HF_HUB_OFFLINE": "1"})
     try:
@@ -172,17 +192,14 @@ def in_one_process(
     trials = [rates for line in text.splitlines() if (rates := trial_of(line, options))]
     if (len(trials), len(ours)) != (options.trials, options.trials - 1):
         raise Incomplete(f"{len(trials)} trials and {len(ours)} turns instead of {options.trials}:\n{text}")
-    turns = [
-        ({stage: tokens(stage, options) / seconds[stage] for stage in STAGES},
-         {stage: math.sqrt(before[stage] * after[stage]) for stage in STAGES})
-        for seconds, before, after in zip(ours, trials[:-1], trials[1:], strict=True)
-    ]  # fmt: skip
+    rates = [{stage: tokens(stage, options) / seconds[stage] for stage in STAGES} for seconds in ours]
+    turns = [Turn(*turn) for turn in zip(rates, trials[:-1], trials[1:], strict=True)]
     return turns, versions
 
 
 def in_two_processes(
     model: Path, options: argparse.Namespace, python: installed.Installed
-) -> tuple[list[tuple[Rates, Rates]], dict[str, str]]:
+) -> tuple[list[Turn], dict[str, str]]:
     """Tokens per second of each turn of ours and of the trials of theirs around it; and the versions."""
     worker = LocalWorker(python, {"HF_HUB_OFFLINE": "1"})
     try:
@@ -198,7 +215,7 @@ def in_two_processes(
                 ours = our_turn(worker, model, options)
                 theirs.send_signal(signal.SIGCONT)
                 after = next_trial(theirs, options)
-                turns.append((ours, {stage: math.sqrt(before[stage] * after[stage]) for stage in STAGES}))
+                turns.append(Turn(ours, before, after))
                 before = after
         finally:
             theirs.kill()
@@ -289,13 +306,21 @@ def trial_of(line: str, options: argparse.Namespace) -> Rates | None:
     return {"prefill": float(found[1]), "decode": float(found[2]) * made / (made + 1)}
 
 
-def ratio(turns: list[tuple[Rates, Rates]], stage: str) -> stats.Ratio:
-    """Ours / theirs with its interval, from turns side by side."""
-    return stats.location([math.log(ours[stage] / theirs[stage]) for ours, theirs in turns]).ratio(0.95)
+def ratio(turns: list[Turn], stage: str) -> Ratio:
+    """Ours / theirs: the median over turns against the trial before each, and against the one after, both averaged."""
+    both = [
+        [math.log(turn.ours[stage] / theirs[stage]) for turn, theirs in pairs]
+        for pairs in ([(turn, turn.before) for turn in turns], [(turn, turn.after) for turn in turns])
+    ]
+    ends = [quantile_test(logs).confidence_interval(0.95) for logs in both]
+    # Fewer than six turns say nothing of a median: all that was seen is its interval.
+    low = [min(logs) if math.isnan(end.low) else end.low for logs, end in zip(both, ends, strict=True)]
+    high = [max(logs) if math.isnan(end.high) else end.high for logs, end in zip(both, ends, strict=True)]
+    return Ratio(*(math.exp(fmean(part)) for part in (map(median, both), low, high)))
 
 
 def summary(
-    launches: list[list[tuple[Rates, Rates]]],
+    launches: list[list[Turn]],
     versions: dict[str, str],
     options: argparse.Namespace,
     core: int | None,
@@ -313,25 +338,22 @@ def summary(
         "decoded_tokens": options.generation_tokens,
         "launches": len(launches),
         "turns": sum(map(len, launches)),
-        "ratios_of_turns": [
-            [{stage: ours[stage] / theirs[stage] for stage in STAGES} for ours, theirs in launch]
-            for launch in launches
-        ],
+        "tokens_per_s": [[turn._asdict() for turn in launch] for launch in launches],
         "stages": stages,
         "goal": GOAL,
         "met": all(abs(stage["ratio"] - 1) <= GOAL for stage in stages.values()),
     }
 
 
-def compared(launches: list[list[tuple[Rates, Rates]]], stage: str) -> dict[str, Any]:
-    """The medians of both sides over all turns, and the ratio: the median over turns of ours to theirs."""
+def compared(launches: list[list[Turn]], stage: str) -> dict[str, Any]:
+    """The medians of both sides over all turns, and their ratio turn by turn."""
     turns = [turn for launch in launches for turn in launch]
-    interval = ratio(turns, stage)
+    found = ratio(turns, stage)
     return {
-        "ours_tokens_per_s": median(ours[stage] for ours, _ in turns),
-        "theirs_tokens_per_s": median(theirs[stage] for _, theirs in turns),
-        "ratio": median(ours[stage] / theirs[stage] for ours, theirs in turns),
-        "interval": [interval.low, interval.high],
+        "ours_tokens_per_s": median(turn.ours[stage] for turn in turns),
+        "theirs_tokens_per_s": median(turn.before[stage] for turn in turns),
+        "ratio": found.value,
+        "interval": [found.low, found.high],
         "ratios_of_launches": [ratio(launch, stage).value for launch in launches],
     }
 
@@ -350,7 +372,9 @@ def show(report: dict[str, Any]) -> None:
         spread = row["ratios_of_launches"]
         print(f"{name:10}{row['ours_tokens_per_s']:12.1f}{row['theirs_tokens_per_s']:12.1f}{row['ratio']:9.4f}   "
               f"{low:.4f} … {high:.4f}   {min(spread):.4f} … {max(spread):.4f}")  # fmt: skip
-    print("tokens/s: medians of turns; ratio: median over turns, each beside the trials before and after it")
+    print(
+        "tokens/s: medians of turns; ratio: median over turns, each against the trial before it and after it"
+    )
     verdict = "not judged in quick mode" if report["quick"] else "met" if report["met"] else "not met"
     print(f"goal: prefill and decode within {GOAL:.0%}: {verdict}")
 
