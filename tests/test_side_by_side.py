@@ -253,6 +253,7 @@ def test_what_can_not_be_judged_is_named(lab: Lab, said: Run, odd: dict[str, Any
     assert found(done.out) == []
     assert f"box/comparisons/{path.name}" in "".join(done.out.split())
     assert "can't be judged" in " ".join(done.out.split())
+    assert said("compare", "mlx==1", "mlx==2", "--from-results", "--machine", "box").code == 2
 
 
 def test_a_file_is_judged_once(lab: Lab, said: Run, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -7,11 +7,15 @@ from collections.abc import Mapping, Sequence
 
 from mlx_velocity import comparisons, interleave, quality, stats, verdict
 from mlx_velocity.comparison import Break, CaseVerdict, Comparison, Header, PairReading, SideName, Verdict
+from mlx_velocity.errors import InputError
 from mlx_velocity.records import case_label
 from mlx_velocity.verdict import Rule
 
 LOSS_TOLERANCE = 1e-3
 """Relative difference of a training loss above which the sides compute something else."""
+
+MEANINGLESS = (ArithmeticError, AttributeError, KeyError, TypeError, ValueError)
+"""What judging odd records raises."""
 
 CaseKey = tuple[str, str, tuple[str, ...]]
 
@@ -65,10 +69,17 @@ def judge(
 
 
 def of_file(found: comparisons.Stored, tokens: Mapping[tuple[str, tuple[str, ...]], int]) -> Comparison:
-    """The verdicts of a stored comparison, all its cases together, as they were measured; `tokens` are those of one call."""
+    """The verdicts of a stored comparison, all its cases together, as they were measured; `tokens` are those of one call.
+
+    Raises InputError where its records fit the schema and mean nothing.
+    """
     wall_s = found.end.wall_s if found.end else sum(pair.duration_s for pair in found.pairs)
     interrupted = found.end is None or found.end.interrupted
-    return judge(found.header, found.pairs, found.breaks, tokens, wall_s, interrupted)
+    try:
+        return judge(found.header, found.pairs, found.breaks, tokens, wall_s, interrupted)
+    except MEANINGLESS as error:
+        what = f"the comparison of {found.header.started} can't be judged: {error}"
+        raise InputError(what, "it was not written by mlx-velocity: remove it, or measure again") from error
 
 
 def key_of(item: PairReading | Break) -> CaseKey:

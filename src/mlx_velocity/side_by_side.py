@@ -20,8 +20,6 @@ from mlx_velocity.store.stamp import stamp
 
 FILES = 50
 """Comparisons of a machine that are looked at, the newest."""
-DAMAGED = (ArithmeticError, AttributeError, KeyError, TypeError, ValueError)
-"""What judging records raises that fit the schema and mean nothing."""
 
 Key = tuple[str, str, str, tuple[str, ...]]
 """Environment, benchmark, version, parameters."""
@@ -105,8 +103,6 @@ def _read(path: Any) -> dict[str, Any]:
         done = judge.of_file(stored, {})
     except InputError as error:
         return {"reason": error.message}
-    except DAMAGED as error:
-        return {"reason": f"it can't be judged: {error}"}
     header = stored.header
     return {
         "date": header.started[:10],
