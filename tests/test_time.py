@@ -135,7 +135,7 @@ def test_a_named_comparison_is_found_without_reading_the_others(
 ) -> None:
     """Of many stored comparisons only those of the named sides are opened, the one begun last first."""
     track = make_track()
-    folder = track.results_dir / "m4" / compare.FOLDER
+    folder = track.results_dir / "m4" / comparisons.FOLDER
     for number in range(6):
         sides = [dataclasses.replace(HEADER.base, name=f"{end}/{number % 3}") for end in ("old", "new")]
         header = dataclasses.replace(HEADER, base=sides[0], head=sides[1], seed=number)
