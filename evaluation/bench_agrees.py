@@ -90,7 +90,10 @@ class Ratio(NamedTuple):
 
 
 def main() -> int:
-    """Measure, print, and return the exit code: 1 where the goal is missed in full mode, 4 where a side failed."""
+    """Measure, print, and return the exit code: 1 where the goal is missed in full mode, 4 where a side failed.
+
+    Ctrl-C ends with 130, behind what was measured so far, which judges nothing.
+    """
     options = arguments()
     core = pin(options)
     python = installed.here(options.python, options.backend)
@@ -111,11 +114,17 @@ def main() -> int:
         except (Incomplete, WorkerError) as error:
             print(f"bench_agrees: {error}", file=sys.stderr)
             return 4
+        except KeyboardInterrupt:
+            print(f"bench_agrees: interrupted in launch {len(launches) + 1}", file=sys.stderr)
+            if not launches:
+                return 130
     report = summary(launches, versions, options, core)
     show(report)
     if options.json:
         options.json.write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
-    return 0 if report["met"] or options.quick else 1
+    if len(launches) < options.launches:
+        return 130
+    return 1 if report["met"] is False else 0
 
 
 def arguments() -> argparse.Namespace:
@@ -327,6 +336,7 @@ def summary(
 ) -> dict[str, Any]:
     """All that is printed."""
     stages = {stage: compared(launches, stage) for stage in STAGES}
+    judged = not options.quick and len(launches) == options.launches
     return {
         "quick": options.quick,
         "processes": 1 if options.one_process else 2,
@@ -341,7 +351,7 @@ def summary(
         "tokens_per_s": [[turn._asdict() for turn in launch] for launch in launches],
         "stages": stages,
         "goal": GOAL,
-        "met": all(abs(stage["ratio"] - 1) <= GOAL for stage in stages.values()),
+        "met": all(abs(stage["ratio"] - 1) <= GOAL for stage in stages.values()) if judged else None,
     }
 
 
@@ -375,7 +385,8 @@ def show(report: dict[str, Any]) -> None:
     print(
         "tokens/s: medians of turns; ratio: median over turns, each against the trial before it and after it"
     )
-    verdict = "not judged in quick mode" if report["quick"] else "met" if report["met"] else "not met"
+    verdict = {True: "met", False: "not met", None: "not judged, interrupted"}[report["met"]]
+    verdict = "not judged in quick mode" if report["quick"] else verdict
     print(f"goal: prefill and decode within {GOAL:.0%}: {verdict}")
 
 
