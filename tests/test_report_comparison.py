@@ -153,7 +153,7 @@ def test_what_matters_stands_first() -> None:
     assert text.ordered(reversed(ordered)) == ordered
     words = ["regressed", "regressed", "regressed", "broken", "improved", "mended"]
     words += ["inconclusive", "incomparable", "unchanged"]
-    assert [text.verdict(item) for item in ordered] == words
+    assert [item.word for item in ordered] == words
 
 
 def test_colours() -> None:
@@ -165,7 +165,7 @@ def test_colours() -> None:
         (INCONCLUSIVE, "33"),
         (UNCHANGED, "2"),
     ):
-        assert f"\x1b[{code}m{text.verdict(one)}\x1b[0m" in printed(compared(one), colours=True)
+        assert f"\x1b[{code}m{one.word}\x1b[0m" in printed(compared(one), colours=True)
 
 
 def test_summary() -> None:

@@ -13,6 +13,8 @@ _TIME_STEPS = ((1.0, "s"), (1e-3, "ms"), (1e-6, "µs"), (1e-9, "ns"))
 _FLOPS_STEPS = ((1e15, "PFLOP/s"), (1e12, "TFLOP/s"), (1e9, "GFLOP/s"), (1e6, "MFLOP/s"))
 _ENERGY_STEPS = ((1.0, "J"), (1e-3, "mJ"), (1e-6, "µJ"))
 _BYTE_STEPS = ((2**40, "TiB"), (2**30, "GiB"), (2**20, "MiB"), (2**10, "KiB"), (1, "B"))
+FACTOR = 10.0
+"""Where `×12` is read more easily than per cents."""
 
 
 def seconds(value: float) -> str:
@@ -80,6 +82,22 @@ def chance(value: float) -> str:
 def percent_change(ratio: float) -> str:
     """`1.034` → `+3.4 %`."""
     return f"{(ratio - 1) * 100:+.1f} %"
+
+
+def change(ratio: float, low: float | None = None, high: float | None = None) -> str:
+    """`+8.9 % (-9.1…+30.4)`, or from ten times on `×12 (×11…∞)`; without an interval where the numbers are exact."""
+    if low is None or high is None or low == high or not math.isfinite(low) or math.isnan(high):
+        return _change(ratio)
+    return f"{_change(ratio)} ({_change(low).removesuffix(' %')}…{_change(high).removesuffix(' %')})"
+
+
+def _change(ratio: float) -> str:
+    if math.isinf(ratio):
+        return "∞"
+    if ratio >= FACTOR:
+        return f"×{ratio:,.0f}"
+    said = percent_change(ratio)
+    return "0.0 %" if said in ("-0.0 %", "+0.0 %") else said
 
 
 def count(number: int, noun: str) -> str:

@@ -107,14 +107,10 @@ def named(point: Point) -> str:
 
 
 def effect(found: Effect | None) -> str:
-    """`+3.1 % (+2.0…+4.2 %)`."""
+    """`+3.1 % (+2.0…+4.2)`."""
     if found is None:
         return "not known yet"
-    value = units.percent_change(found.ratio)
-    if found.low == found.high:
-        return value
-    low, high = (units.percent_change(end) for end in (found.low, found.high))
-    return f"{value} ({low.removesuffix(' %')}…{high})"
+    return units.change(found.ratio, found.low, found.high)
 
 
 def picture(chances: Sequence[float], width: int = WIDTH) -> str:

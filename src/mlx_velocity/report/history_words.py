@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import shlex
 from collections.abc import Iterator, Sequence
 
@@ -58,15 +57,12 @@ def commands(told: HistoryReport, case: CaseHistory, shift: Shift, repo: str | N
     case_pattern = f"^{pattern(case.label)}$"
     if shift.state == "unconfirmed":
         yield f"confirm it: {command('history', case_pattern, '--confirm', *track)}"
-    elif shift.blamed:
-        ends = (name_of(shift.blamed[0].before), name_of(shift.named))
-        yield f"see it again: {command('compare', *ends, '--bench', case_pattern, *track)}"
-    elif shift.suspects > 1:
-        ends = (name_of(shift.good), name_of(shift.bad))
-        yield f"find it: {command('bisect', *ends, '--case', case.label, *track)}"
-    elif shift.state in ("open", "improved"):
-        ends = (name_of(shift.good), name_of(shift.bad))
-        yield f"see it again: {command('compare', *ends, '--bench', case_pattern, *track)}"
+    elif shift.suspects > 1 and not shift.blamed:
+        yield f"find it: {command('bisect', name_of(shift.good), name_of(shift.bad), '--case', case.label, *track)}"
+    elif shift.blamed or shift.state in ("open", "improved"):
+        base, head = (shift.blamed[0].before, shift.named) if shift.blamed else (shift.good, shift.bad)
+        names = (name_of(base), name_of(head))
+        yield f"see it again: {command('compare', *names, '--bench', case_pattern, *track)}"
     if shift.state == "open":
         yield f'accept it: {command("history", "accept", shift.id, *track)} --because "…"'
 
@@ -75,10 +71,9 @@ def blamed(item: Blamed) -> str:
     """Whom a bisection names, and how sure that is."""
     group = f" or one of the {item.together - 1:,} before it" if item.together > 1 else ""
     said = f"{described(item.commit)}{group} by bisect ({item.date}): probability {units.chance(item.probability)}"
-    if item.ratio is None or item.low is None or item.high is None:
+    if item.ratio is None:
         return said
-    ends = "…".join(units.percent_change(end).removesuffix(" %") for end in (item.low, item.high))
-    return f"{said}, {units.percent_change(item.ratio)} ({ends}) over the commit before it"
+    return f"{said}, {units.change(item.ratio, item.low, item.high)} over the commit before it"
 
 
 def near(shift: Shift) -> str:
@@ -133,14 +128,10 @@ def disturbed(case: CaseHistory) -> Iterator[str]:
 
 def change(case: CaseHistory, shift: Shift) -> str:
     """`+8.9 % (+7.1…+10.7)`; without an interval where the numbers are exact, in their unit where that says more."""
-    size = units.percent_change(shift.ratio)
     if abs(shift.ratio - 1) < SMALLEST:
         step = shift.after - shift.before
         return f"{'+' if step > 0 else '−'}{units.quantity(abs(step), case.unit)}"
-    if not (math.isfinite(shift.low) and math.isfinite(shift.high)) or shift.low == shift.high:
-        return size
-    low, high = (units.percent_change(end).removesuffix(" %") for end in (shift.low, shift.high))
-    return f"{size} ({low}…{high})"
+    return units.change(shift.ratio, shift.low, shift.high)
 
 
 def rate(case: CaseHistory, value: float) -> str:

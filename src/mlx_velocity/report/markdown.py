@@ -96,7 +96,7 @@ def _case_table(cases: Sequence[CaseVerdict], room: int) -> tuple[str, int]:
 def _row(case: CaseVerdict, with_rates: bool) -> str:
     rates = [" → ".join(text.rates_of(case)) if case.tokens else ""] if with_rates else []
     values = [escape(value) for value in text.values_of(case)]
-    word = _weighed(text.verdict(case), text.verdict(case))
+    word = _weighed(case.word, case.word)
     return row_of([code(case.label), *values, *rates, text.change_of(case), word, f"{case.samples:,}"])
 
 

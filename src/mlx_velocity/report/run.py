@@ -194,9 +194,7 @@ def _changes(machine: MachineRun, report: RunReport) -> str:
 def _shift(item: Shift) -> str:
     change = "from nothing"
     if item.ratio is not None and item.low is not None and item.high is not None:
-        change = units.percent_change(item.ratio)
-        if item.low != item.high:
-            change += f" ({units.percent_change(item.low)} … {units.percent_change(item.high)})"
+        change = units.change(item.ratio, item.low, item.high)
     before, after = (units.quantity(value, item.unit) for value in (item.base, item.head))
     return row_of([code(item.case), before, after, text.rate_pair(item.base, item.head, item.tokens), change])
 

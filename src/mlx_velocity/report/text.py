@@ -30,8 +30,6 @@ The order is that of comparison.VERDICTS; a case that fails on one side alone st
 """
 NAMED = 3
 """Cases named beside a reason that several share; the others are counted."""
-FACTOR = 10.0
-"""Where `× 12` is read more easily than per cents."""
 UNSEEN = ("Cc", "Cf", "Cs", "Co", "Cn")
 """Unicode's controls, marks of direction, halves of surrogates, and what has no meaning."""
 
@@ -89,7 +87,7 @@ def comparison_table(comparison: Comparison) -> Table:
     for column in (*made.columns[1:3], *made.columns[4:]):
         column.no_wrap = True
     for case in ordered(comparison.cases):
-        style = STYLES[verdict(case)]
+        style = STYLES[case.word]
         whole = style if style == "dim" else ""
         # A space that is not in the name: there it may be folded.
         name = clean(case.label).replace("(", " (", 1)
@@ -97,7 +95,7 @@ def comparison_table(comparison: Comparison) -> Table:
         made.add_row(
             Text(name, whole),
             *(Text("\n").join([Text(value, whole), *([Text(rate, "dim")] if rate else [])]) for value, rate in values),
-            Text(change_of(case), style), Text(verdict(case), style), Text(str(case.samples), whole),
+            Text(change_of(case), style), Text(case.word, style), Text(str(case.samples), whole),
         )  # fmt: skip
     return made
 
@@ -122,20 +120,15 @@ def comparison_summary(comparison: Comparison) -> list[str]:
     return said
 
 
-def verdict(case: CaseVerdict) -> str:
-    """What is said of a case in a word."""
-    return case.word
-
-
 def ordered(cases: Iterable[CaseVerdict]) -> list[CaseVerdict]:
     """Cases in the order in which a reader wants to see them, the largest change first."""
     order = list(STYLES)
-    return sorted(cases, key=lambda case: (order.index(verdict(case)), -_size(case.ratio)))
+    return sorted(cases, key=lambda case: (order.index(case.word), -_size(case.ratio)))
 
 
 def counts(comparison: Comparison) -> list[tuple[str, int]]:
     """How many cases each word is said of; words of none are left out."""
-    words = [verdict(case) for case in comparison.cases]
+    words = [case.word for case in comparison.cases]
     return [(word, words.count(word)) for word in STYLES if word in words]
 
 
@@ -144,7 +137,7 @@ def remarks(cases: Iterable[CaseVerdict]) -> list[tuple[str, str, list[str]]]:
     found: dict[tuple[str, str], list[str]] = {}
     for case in ordered(cases):
         for reason in case.warnings:
-            found.setdefault((verdict(case), reason), []).append(case.label)
+            found.setdefault((case.word, reason), []).append(case.label)
     return [(word, reason, labels) for (word, reason), labels in found.items()]
 
 
@@ -195,13 +188,8 @@ def rates_of(case: CaseVerdict) -> tuple[str, str]:
 
 
 def change_of(case: CaseVerdict) -> str:
-    """`+8.9 % (-9.1…+30.4)`; without an interval where the numbers are exact."""
-    if case.ratio is None:
-        return "–"
-    if case.low is None or case.high is None or case.low == case.high:
-        return _percent(case.ratio)
-    low, high = (_percent(end).removesuffix(" %") for end in (case.low, case.high))
-    return f"{_percent(case.ratio)} ({low}…{high})"
+    """The change with its interval; a dash where there is no ratio."""
+    return "–" if case.ratio is None else units.change(case.ratio, case.low, case.high)
 
 
 def clean(words: str) -> str:
@@ -219,15 +207,6 @@ def _escaped(words: str) -> str:
 def _coloured_counts(comparison: Comparison) -> str:
     said = [f"[{STYLES[word]}]{number:,} {word}[/]" for word, number in counts(comparison)]
     return ", ".join(said) or "nothing was measured"
-
-
-def _percent(ratio: float) -> str:
-    if math.isinf(ratio):
-        return "∞"
-    if ratio >= FACTOR:
-        return f"×{ratio:,.0f}"
-    said = units.percent_change(ratio)
-    return "0.0 %" if said in ("-0.0 %", "+0.0 %") else said
 
 
 def _size(ratio: float | None) -> float:
