@@ -213,6 +213,19 @@ def test_replace(tmp_path: Path) -> None:
     assert list(path.parent.iterdir()) == [path]
 
 
+def test_what_a_killed_program_left_goes(tmp_path: Path) -> None:
+    """The half of a file that a killed program left is removed a day later, at the next writing; a younger one may be under way."""
+    left, young, another = (
+        tmp_path / name for name in (".a[1].json.123.new", ".a[1].json.124.new", ".b.json.123.new")
+    )
+    for path in (left, young, another):
+        path.write_text("{", "utf-8")
+    for path in (left, another):
+        os.utime(path, (0, 0))
+    readings.replace(tmp_path / "a[1].json", "{}")
+    assert sorted(tmp_path.iterdir()) == sorted([tmp_path / "a[1].json", young, another])
+
+
 def test_replace_on_a_full_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A write that fails leaves the old text, and no half-written file beside it."""
     path = tmp_path / "machine.json"

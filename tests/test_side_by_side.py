@@ -110,6 +110,18 @@ def test_too_many(lab: Lab, said: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     assert "Side by side" not in said("history", "Prefill").out
 
 
+def test_a_side_with_itself_takes_nobodys_place(lab: Lab, said: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Newer comparisons of equal sides are looked at only where there is room; those of two sides come first."""
+    store(lab, pairs(1.2))
+    for _ in range(2):
+        store(lab, pairs(1.0), header=dataclasses.replace(HEADER, head=HEADER.base))
+    monkeypatch.setattr(side_by_side, "FILES", 1)
+    assert found(said("history").out)
+    monkeypatch.setattr(side_by_side, "FILES", 2)
+    shown = " ".join(said("history", "Prefill").out.split())
+    assert shown.index("mlx==1 → mlx==1") < shown.index("mlx==1 → mlx==2")
+
+
 def test_what_changed_stands_below_all_cases(lab: Lab, said: Run) -> None:
     """Of all cases those are named that a comparison found changed, as the newest of the same sides says; in the report and the JSON too."""
     store(lab, pairs(1.2))

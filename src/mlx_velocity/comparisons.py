@@ -54,13 +54,23 @@ def newest_first(folder: Path, base: str | None, head: str | None) -> list[Path]
     """The files whose names allow these sides (None: any), those that were begun last first; none is opened."""
     found = []
     for path in sorted(folder.glob(f"*{SUFFIX}"), reverse=True):
-        sides = path.name.removesuffix(SUFFIX).partition("-")[2]
-        last = re.sub(r"_\d+$", "", sides)
+        sides = _sides(path)
         if (base is None or sides.startswith(f"{slug(base)}-")) and (
-            head is None or last.endswith(f"-{slug(head)}")
+            head is None or sides.endswith(f"-{slug(head)}")
         ):
             found.append(path)
     return found
+
+
+def of_one_side(path: Path) -> bool:
+    """Whether a file's name says that a side was compared with itself."""
+    sides = _sides(path)
+    half = len(sides) // 2
+    return sides[:half] == sides[half + 1 :]
+
+
+def _sides(path: Path) -> str:
+    return re.sub(r"_\d+$", "", path.name.removesuffix(SUFFIX).partition("-")[2])
 
 
 def slug(name: str) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import glob
 import json
 import math
 import os
@@ -16,6 +17,8 @@ from mlx_velocity.errors import InputError
 SUFFIX = ".readings.jsonl"
 """Not `.json`: asv loads every file with that ending as one of its own."""
 SCHEMA = "readings.schema.json"
+LEFT_S = 86_400
+"""Nobody writes one file for so long."""
 Line = TypeVar("Line")
 
 
@@ -158,11 +161,21 @@ def put_in_place(path: Path) -> Iterator[Path]:
         with aside.open("rb") as stream:
             os.fsync(stream.fileno())
         aside.replace(path)
+        _remove_left(path)
     except OSError as error:
         raise cannot_write(path, error) from error
     finally:
         with contextlib.suppress(OSError):
             aside.unlink()
+
+
+def _remove_left(path: Path) -> None:
+    """Remove what a program that was killed had begun to write in its place."""
+    with contextlib.suppress(OSError):
+        now = path.stat().st_mtime
+        for aside in path.parent.glob(f".{glob.escape(path.name)}.*.new"):
+            if now - aside.stat().st_mtime > LEFT_S:
+                aside.unlink()
 
 
 def cannot_write(path: Path, error: OSError) -> InputError:

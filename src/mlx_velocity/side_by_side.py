@@ -19,7 +19,7 @@ from mlx_velocity.store.rows import read_json
 from mlx_velocity.store.stamp import stamp
 
 FILES = 50
-"""Comparisons of a machine that are looked at, the newest."""
+"""Comparisons of a machine that are looked at: the newest, those of a side with itself only where there is room."""
 
 Key = tuple[str, str, str, tuple[str, ...]]
 """Environment, benchmark, version, parameters."""
@@ -81,7 +81,9 @@ def _judged(index: StoreIndex, machine: str) -> dict[str, dict[str, Any]]:
     name = f"compared:{machine}"
     known = read_json(index.derived([name]).get(name, b"{}"))
     found = {}
-    for path in comparisons.newest_first(index.root / machine / comparisons.FOLDER, None, None)[:FILES]:
+    paths = comparisons.newest_first(index.root / machine / comparisons.FOLDER, None, None)
+    looked_at = set(sorted(paths, key=comparisons.of_one_side)[:FILES])
+    for path in filter(looked_at.__contains__, paths):
         try:
             state = path.stat()
         except OSError:
