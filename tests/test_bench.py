@@ -143,7 +143,7 @@ def test_markdown_is_a_table_for_people() -> None:
     text = report.markdown(RUN)
     squeezed = re.sub(r" +", " ", text)
     assert "| it's\\|one | 1 MiB | 2.00 M | cpu | tg100 b2 | | 150.00 ± 70.71 |" in squeezed
-    assert "| drafted | 0 B | – | cpu | tg10 speculative | 75% | 20.00 |" in squeezed
+    assert "| drafted | 0 B | – | cpu | tg10 speculative | 75 % | 20.00 |" in squeezed
     assert "| text | short | 50 | 50.00 | 5.00 | 1000.00 | 3.00 |" in squeezed
     assert text.count("needs 16.1 GB") == 1
     assert "skipped: big pp512, tg128: needs 16.1 GB, this machine has 8.0 GB" in text

@@ -297,7 +297,7 @@ def test_numbers_are_in_the_words_of_the_program(browser: Browser, small: Path) 
             assert browser.value(f"velocity.quantity({value!r}, '{unit}')") == units.quantity(value, unit)
         assert browser.value(f"velocity.rate({value!r})") == units.rate(value)
         assert browser.value(f"velocity.share({value!r})") == units.share(value)
-    for ratio in (0.5, 0.98765, 1.0, 1.034, 1.99949, 12.0):
+    for ratio in (0.5, 0.98765, 0.9999, 1.0, 1.0001, 1.034, 1.99949, 12.0):
         assert browser.value(f"velocity.change({ratio!r})") == units.percent_change(ratio)
 
 

@@ -59,8 +59,8 @@ TROUBLES: list[tuple[dict[str, Any], str, str, str]] = [
     ({"low_power_mode": True}, "low-power-mode", "unfit", "saves power"),
     ({"on_battery": True}, "battery", "warning", "100 %"),
     ({"gpu_processes": [{"pid": 7, "name": "python3"}]}, "gpu-shared", "warning", "1 other program"),
-    ({"gpu_busy_share": 0.3}, "gpu-busy", "warning", "30%"),
-    ({"gpu_busy_share": 0.8}, "gpu-busy", "unfit", "80%"),
+    ({"gpu_busy_share": 0.3}, "gpu-busy", "warning", "30 %"),
+    ({"gpu_busy_share": 0.8}, "gpu-busy", "unfit", "80 %"),
     ({"cpu_quota_cores": 1.5}, "quota", "warning", "1.5 of 8"),
     ({"virtual": "QEMU"}, "virtual", "note", "QEMU"),
 ]
@@ -217,7 +217,7 @@ def test_disturbed_comparison() -> None:
     assert said == [
         "Another program computed on the same core during 1 of 4 measurements.",
         "Memory was moved to swap during 1 of 4 measurements.",
-        "The fixed probe's copy was more than 15% slower than usual in 1 of 9 readings.",
+        "The fixed probe's copy was more than 15 % slower than usual in 1 of 9 readings.",
         "The processor was throttled 4 times because it was hot.",
     ]
 

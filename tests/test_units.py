@@ -45,6 +45,8 @@ FACTORS = {
         (units.share(1.043), "104 %"),
         (units.percent_change(1.034), "+3.4 %"),
         (units.percent_change(0.5), "-50.0 %"),
+        (units.percent_change(0.9999), "0.0 %"),
+        (units.percent_change(1.0001), "0.0 %"),
         (units.change(1.089, 0.909, 1.304), "+8.9 % (-9.1…+30.4)"),
         (units.change(1.089), "+8.9 %"),
         (units.change(1.02, math.nan, 1.03), "+2.0 %"),

@@ -80,13 +80,13 @@ def of_clock(clock: Look) -> list[Finding]:
     spread, drifted, share = clock["spread"] - 1, abs(clock["drift"] - 1), clock["cpu_share"]
     if share < FIT_CORES:
         found.append(
-            Finding("core-shared", _graver(share < SHARED_UNFIT), f"a busy loop got {share:.0%} of its core",
+            Finding("core-shared", _graver(share < SHARED_UNFIT), f"a busy loop got {share * 100:.0f} % of its core",
                     "find what else runs on that core, and stop it")
         )  # fmt: skip
     if spread > SPREAD:
         found.append(
             Finding("unsteady", _graver(spread > SPREAD_UNFIT),
-                    f"the same work takes {spread:.0%} longer at times (p90 over p10)",
+                    f"the same work takes {spread * 100:.0f} % longer at times (p90 over p10)",
                     "close what computes now and then; on a shared machine, measure more launches")
         )  # fmt: skip
     if drifted > DRIFT:
@@ -217,7 +217,7 @@ def _gpu(state: Look, platform: Platform) -> Iterable[Finding]:
         text = f"{units.count(len(processes), 'other program')} on the GPU: {names}"
         yield Finding("gpu-shared", "warning", text, f"stop {processes[0]['name']}, or wait for it")
     if share > GPU_BUSY_SHARE:
-        text = f"the GPU is {share:.0%} busy before anything is measured"
+        text = f"the GPU is {share * 100:.0f} % busy before anything is measured"
         advice = {
             "darwin": "close the browser, videos and animated wallpapers",
             "linux": "find it with nvidia-smi",

@@ -125,7 +125,9 @@ def of_pair(sensors: Look, control: dict[str, float], usual_control: dict[str, f
         return "memory was moved to swap"
     for key, seconds in control.items():
         if seconds > CONTROL_SLOWER * usual_control.get(key, float("inf")):
-            return f"the fixed probe's {key} was more than {CONTROL_SLOWER - 1:.0%} slower than usual"
+            return (
+                f"the fixed probe's {key} was more than {(CONTROL_SLOWER - 1) * 100:.0f} % slower than usual"
+            )
     return ""
 
 

@@ -80,8 +80,9 @@ def chance(value: float) -> str:
 
 
 def percent_change(ratio: float) -> str:
-    """`1.034` → `+3.4 %`."""
-    return f"{(ratio - 1) * 100:+.1f} %"
+    """`1.034` → `+3.4 %`; what rounds to nothing has no sign."""
+    said = f"{(ratio - 1) * 100:+.1f} %"
+    return "0.0 %" if said in ("-0.0 %", "+0.0 %") else said
 
 
 def change(ratio: float, low: float | None = None, high: float | None = None) -> str:
@@ -96,8 +97,7 @@ def _change(ratio: float) -> str:
         return "∞"
     if ratio >= FACTOR:
         return f"×{ratio:,.0f}"
-    said = percent_change(ratio)
-    return "0.0 %" if said in ("-0.0 %", "+0.0 %") else said
+    return percent_change(ratio)
 
 
 def count(number: int, noun: str) -> str:

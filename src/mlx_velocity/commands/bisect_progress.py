@@ -70,6 +70,6 @@ class BisectProgress:
         likely = ""
         if belief and chances:
             number, chance = max(belief.by_commit.items(), key=lambda item: item[1])
-            likely = f", likeliest {self._state.points[number].commit[:8]} {chance:.0%}"
+            likely = f", likeliest {self._state.points[number].commit[:8]} {chance * 100:.0f} %"
         words = [f"{doing}: {units.count(event.pairs, 'pair')}{likely}", left]
         self._console.print(", ".join(filter(None, words)), highlight=False, markup=False)

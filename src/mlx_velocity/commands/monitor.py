@@ -230,7 +230,7 @@ def summary(end: Line, taken: Taken, writer: recording.Writer) -> list[str]:
     if writer.problem:
         found.append(f"{writer.path} could not be written to its end: {writer.problem}.")
     wall_s = end["cost"]["wall_s"]
-    cost = f", at {end['cost']['cpu_s'] / wall_s:.1%} of a core" if wall_s >= LONG_ENOUGH_S else ""
+    cost = f", at {end['cost']['cpu_s'] / wall_s * 100:.1f} % of a core" if wall_s >= LONG_ENOUGH_S else ""
     found.append(
         f"{units.count(end['samples'], 'sample')} in {units.clock(wall_s)}{cost}. "
         f"See them: mlx-velocity timeline {writer.path}"

@@ -176,7 +176,7 @@ def summary_line(summary: scheduler.Summary) -> str:
         if summary.environments_failed
         else []
     )
-    return f"{', '.join(parts)} ({share:.0%} of the time inside timed samples)."
+    return f"{', '.join(parts)} ({share * 100:.0f} % of the time inside timed samples)."
 
 
 def open_results(

@@ -130,7 +130,7 @@ def _two(
     )
     table = text.table(
         ("case", "left"), ("base", "right"), ("head", "right"), ("change", "right"),
-        (f"{changes.CONFIDENCE:.0%} interval", "right"), ("tokens/s", "right"),
+        (f"{changes.CONFIDENCE * 100:.0f} % interval", "right"), ("tokens/s", "right"),
     )  # fmt: skip
     for row in rows:
         table.add_row(*_change_cells(row))
@@ -147,7 +147,7 @@ def _two(
     slower = sum(row.base is not None and row.head is not None and row.head > row.base for row in certain)
     console.print(
         f"{units.count(len(rows), 'case')}: {slower} grew and {len(certain) - slower} shrank by more than noise and "
-        f"{changes.RELEVANT:.0%}; lower is better. The two commits were measured one after the other, "
+        f"{changes.RELEVANT * 100:.0f} %; lower is better. The two commits were measured one after the other, "
         "so take a change of a few per cent as a hint.",
         highlight=False,
     )

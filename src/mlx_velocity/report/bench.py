@@ -263,7 +263,7 @@ def _parameters(count: int | None) -> str:
 
 
 def _percent(share: float | None) -> str:
-    return "" if share is None else f"{share:.0%}"
+    return "" if share is None else f"{share * 100:.0f} %"
 
 
 def _mean_sd(values: list[float]) -> str:

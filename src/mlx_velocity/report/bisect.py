@@ -148,10 +148,12 @@ def _evidence(item: Culprit) -> list[str]:
 def _known(done: Bisection) -> list[str]:
     if not done.kinds:
         return []
-    kinds = ", ".join(f"{KINDS[kind]} {value:.0%}" for kind, value in done.kinds.items() if value >= 0.005)
+    kinds = ", ".join(
+        f"{KINDS[kind]} {value * 100:.0f} %" for kind, value in done.kinds.items() if value >= 0.005
+    )
     said = [f"So far: {kinds}."]
     if done.suspects:
-        likely = "; ".join(f"{named(item.point)} {item.probability:.0%}" for item in done.suspects)
+        likely = "; ".join(f"{named(item.point)} {item.probability * 100:.0f} %" for item in done.suspects)
         said.append(f"Likeliest commits: {likely}.")
     return said
 

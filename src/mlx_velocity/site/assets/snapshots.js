@@ -32,7 +32,10 @@
   const rate = (value) => (value >= 1000
     ? fixed(value, 0).replace(/\B(?=(\d{3})+$)/g, ",") : threeDigits(value));
   const share = (value) => (value * 100 >= 10 ? `${fixed(value * 100, 0)} %` : `${(value * 100).toFixed(1)} %`);
-  const change = (ratio) => `${ratio >= 1 ? "+" : ""}${((ratio - 1) * 100).toFixed(1)} %`;
+  const change = (ratio) => {
+    const words = ((ratio - 1) * 100).toFixed(1);
+    return Number(words) === 0 ? "0.0 %" : `${ratio >= 1 ? "+" : ""}${words} %`;
+  };
   const count = (number, noun) => `${number.toLocaleString("en")} ${noun}${number === 1 ? "" : "s"}`;
 
   // Two commits.
