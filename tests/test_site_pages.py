@@ -116,6 +116,20 @@ def test_the_data_of_a_page_are_the_points(track: tracks.Track) -> None:
     assert np.cumsum(drawn["at"]).tolist() == list(range(len(found[0].points)))
 
 
+def test_an_interval_that_is_too_wide_says_nothing(track: tracks.Track) -> None:
+    """Where few commits leave a level open, that is said, and no band fills the picture."""
+    with StoreIndex(track) as index:
+        record = recorded(track, index)
+    (one, *_) = case.by_case(record.history)[made.BENCHMARKS[0]["name"], ("'tiny-float32'", "32")]
+    last = one.segments[-1]
+    for width, said, band in ((1.5, True, True), (5.0, False, False)):
+        segment = dataclasses.replace(last, low=last.level / width, high=last.level * width)
+        held = dataclasses.replace(one, segments=(*one.segments[:-1], segment))
+        assert (case._series(record, held, [held])["now_interval"] != "says nothing") == said
+        *_, level, low, high = case._data(case.Axis.of(record.line), [held], {})["series"][0]["segments"][-1]
+        assert (low < level < high) == band
+
+
 def test_a_failure_and_its_reason_are_on_the_page(track: tracks.Track) -> None:
     """A commit at which a case failed is told with the reason, in words and as data."""
     folder = build(track)

@@ -12,6 +12,8 @@ CONFIDENCE = 0.99
 """Of each interval: with some fifty cases in a table, 95 % would show two false changes in each."""
 RELEVANT = 0.02
 """Stored runs were not interleaved, so a smaller change can be drift of the machine."""
+TOO_WIDE = 4.0
+"""An interval whose ends are further apart than this factor: too few launches or commits to say anything."""
 
 
 @dataclass(frozen=True)

@@ -15,9 +15,6 @@ from mlx_velocity.commands.run import open_results
 from mlx_velocity.errors import InputError
 from mlx_velocity.report import text
 
-TOO_WIDE = 4.0
-"""An interval whose ends are further apart than this factor: too few launches to say anything."""
-
 
 def show(
     track: tracks.Track,
@@ -161,7 +158,7 @@ def _change_cells(row: changes.Change) -> list[str]:
         reason = row.head_reason or row.base_reason or ("was nothing" if row.base == 0 else "one launch")
         return [escape(row.case.label), base, head, f"[dim]{escape(reason[:60])}[/]", "", ""]
     interval = f"{units.percent_change(row.ratio.low)} … {units.percent_change(row.ratio.high)}"
-    if not row.certain and row.ratio.high > TOO_WIDE * row.ratio.low:
+    if not row.certain and row.ratio.high > changes.TOO_WIDE * row.ratio.low:
         interval = "says nothing"
     if row.disturbed:
         interval = "disturbed"

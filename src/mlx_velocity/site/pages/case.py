@@ -11,10 +11,12 @@ from typing import Any
 import numpy as np
 
 from mlx_velocity import units
+from mlx_velocity.changes import TOO_WIDE
 from mlx_velocity.chronicle import Line
 from mlx_velocity.history_report import CaseHistory, HistoryReport
 from mlx_velocity.points import Numbers, Point, Whole
 from mlx_velocity.report import history_words as words
+from mlx_velocity.series import Segment
 from mlx_velocity.site import grown, plain, rooflines
 from mlx_velocity.site.pages import samples, shifts
 from mlx_velocity.site.record import SHORT, TrackRecord, case_page
@@ -149,8 +151,15 @@ def quantity(case: CaseHistory, value: float | None) -> str:
 
 
 def interval(case: CaseHistory, low: float, high: float) -> str:
-    """`12.3 ms … 12.5 ms`."""
+    """`12.3 ms … 12.5 ms`, or that it is too wide to say anything."""
+    if high > TOO_WIDE * low:
+        return "says nothing"
     return f"{units.quantity(low, case.unit)} … {units.quantity(high, case.unit)}"
+
+
+def _sure(item: Segment) -> tuple[float, float]:
+    """The interval of a level; nothing is drawn of one that says nothing, which would fill the picture."""
+    return (item.level, item.level) if item.high > TOO_WIDE * item.low else (item.low, item.high)
 
 
 # What the script draws
@@ -221,7 +230,7 @@ def _drawn(case: CaseHistory, found: Sequence[CaseHistory], places: Whole) -> di
         ],
         "reasons": list(reasons),
         "segments": [
-            [item.first, item.last, *(float(f"{value:.6g}") for value in (item.level, item.low, item.high))]
+            [item.first, item.last, *(float(f"{value:.6g}") for value in (item.level, *_sure(item)))]
             for item in case.segments
         ],
         "shifts": [
