@@ -8,9 +8,9 @@ from pathlib import Path
 import fixtures_history as made
 import pytest
 from conftest import one_line
-from fixtures_history import FIRST, PEAK, PREFILL, Detector, Lab, step
+from fixtures_history import FIRST, PEAK, PREFILL, QUEUE, Detector, Lab, step
 
-from mlx_velocity import history, regressions
+from mlx_velocity import changes, history, regressions
 from mlx_velocity.commands import history as command
 from mlx_velocity.commands.history import HistoryOptions
 from mlx_velocity.errors import InputError
@@ -63,6 +63,19 @@ def test_what_is_counted_keeps_its_numbers(lab: Lab, detector: Detector) -> None
     detector.says(step(2, 2.0))
     case = only(lab)
     assert (case.now, case.shifts[0].before, case.shifts[0].after) == (2_000_003.0, 1_000_001.0, 2_000_003.0)
+
+
+def test_now_is_the_level_or_the_newest_point_where_that_is_open(lab: Lab) -> None:
+    """A level that the points know is what a case takes now; of a few that differ a lot, the newest one that counts is."""
+    lab.fill([1.0, 1.01, 0.99, 1.0, 1.0, 1.02])
+    lab.fill([0.6, 1.04, 0.8, 2.5], name="another")
+    lab.add(4, [4.0] * 3, name="another", sensors=QUEUE)
+    cases = {machine.name: machine.cases[0] for machine in tell(lab).machines}
+    (known,) = cases["another"].segments
+    assert known.high > changes.TOO_WIDE * known.low
+    assert cases["another"].points[-1].disturbed
+    assert cases["another"].now == pytest.approx(2.5, rel=0.02)
+    assert cases["box"].now == pytest.approx(1.0, rel=0.02)
 
 
 # Its name

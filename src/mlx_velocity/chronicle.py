@@ -104,7 +104,7 @@ def _case_history(
         unit=series.unit,
         tokens=series.tokens,
         counted=series.counted,
-        now=level_at(series, found, len(points) - 1) if points else None,
+        now=_now(series, found) if points else None,
         newest=line.commit(points[-1].commit) if points else None,
         points=points,
         borders=[
@@ -127,6 +127,16 @@ def since(case: CaseHistory, line: Line) -> CaseHistory:
             for shift in case.shifts
         ],
     )
+
+
+def _now(series: Series, found: Found) -> float:
+    """The level of the newest points; where they are too few to know one, what the newest undisturbed one says."""
+    last = found.segments[-1] if found.segments else None
+    if last and last.high > changes.TOO_WIDE * last.low:
+        for index in range(last.last, last.first - 1, -1):
+            if not series.points[index].disturbed:
+                return series.points[index].value
+    return level_at(series, found, len(series.points) - 1)
 
 
 def level_at(series: Series, found: Found, index: int) -> float:
