@@ -304,6 +304,12 @@ def test_a_change_says_which_part_grew(tmp_path: Path) -> None:
 # What nobody may break
 
 
+def test_a_name_may_be_folded_at_its_dots_and_before_its_parameters() -> None:
+    """The places where a name may be folded are all in it that is no text."""
+    assert writer.foldable("a.<B>.c(<b>, (0.5))") == "a.<wbr>&lt;B&gt;.<wbr>c<wbr>(&lt;b&gt;, (0.5))"
+    assert writer.foldable("a") == "a"
+
+
 def test_text_is_shown_as_text() -> None:
     """Markup, quotes, control and bidi characters and long lines from a result end up as text in a page."""
     listed = [front.Listed(HOSTILE, "x", 1, [HOSTILE], HOSTILE, frozenset({"cpu"}))]

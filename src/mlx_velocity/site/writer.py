@@ -13,7 +13,7 @@ from typing import Any
 
 import orjson
 from jinja2 import Environment, PackageLoader, StrictUndefined
-from markupsafe import Markup
+from markupsafe import Markup, escape
 
 from mlx_velocity import units
 from mlx_velocity.site import linked, plain
@@ -139,8 +139,15 @@ def templates() -> Environment:
         policy=POLICY, nav=NAV, case_page=case_page, commit_page=commit_page, machine_page=machine_page,
         graph_view=graph_view, units=units,
     )  # fmt: skip
-    made.filters.update(link=plain.link, data=data)
+    made.filters.update(link=plain.link, data=data, foldable=foldable)
     return made
+
+
+def foldable(label: str) -> Markup:
+    """A case's name, which may be folded behind each dot and before its parameters."""
+    name, bracket, params = plain.text(label).partition("(")
+    parts = [escape(part) for part in name.split(".")]
+    return Markup(".<wbr>").join(parts) + (Markup("<wbr>(") + params if bracket else "")
 
 
 def data(held: Any) -> Markup:
