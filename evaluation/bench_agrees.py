@@ -92,12 +92,13 @@ class Ratio(NamedTuple):
 def main() -> int:
     """Measure, print, and return the exit code: 1 where the goal is missed in full mode, 4 where a side failed.
 
-    Ctrl-C ends with 130, behind what was measured so far, which judges nothing.
+    Ctrl-C ends with 130. What was measured until then is printed and kept, as where a side failed; it judges nothing.
     """
     options = arguments()
     core = pin(options)
     python = installed.here(options.python, options.backend)
     launches: list[list[Turn]] = []
+    ended = 0
     with tempfile.TemporaryDirectory(prefix="mlx-velocity-agree-") as place:
         variables = {**python.variables(), "HF_HUB_OFFLINE": "1"}
         try:
@@ -113,18 +114,17 @@ def main() -> int:
                 print(f"  launch {number + 1} of {options.launches}: ours / theirs, {told}", flush=True)
         except (Incomplete, WorkerError) as error:
             print(f"bench_agrees: {error}", file=sys.stderr)
-            return 4
+            ended = 4
         except KeyboardInterrupt:
             print(f"bench_agrees: interrupted in launch {len(launches) + 1}", file=sys.stderr)
-            if not launches:
-                return 130
+            ended = 130
+    if not launches:
+        return ended
     report = summary(launches, versions, options, core)
     show(report)
     if options.json:
         options.json.write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
-    if len(launches) < options.launches:
-        return 130
-    return 1 if report["met"] is False else 0
+    return ended or (1 if report["met"] is False else 0)
 
 
 def arguments() -> argparse.Namespace:
@@ -385,9 +385,9 @@ def show(report: dict[str, Any]) -> None:
     print(
         "tokens/s: medians of turns; ratio: median over turns, each against the trial before it and after it"
     )
-    verdict = {True: "met", False: "not met", None: "not judged, interrupted"}[report["met"]]
+    verdict = {True: "met", False: "not met", None: "not judged, launches are missing"}[report["met"]]
     verdict = "not judged in quick mode" if report["quick"] else verdict
-    print(f"goal: prefill and decode within {GOAL:.0%}: {verdict}")
+    print(f"goal: prefill and decode within {GOAL * 100:.0f} %: {verdict}")
 
 
 if __name__ == "__main__":

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import itertools
+import json
 import random
 from collections.abc import Callable
+from pathlib import Path
 
 import bench_agrees
 import pytest
+from agree_with_mlx_lm import Incomplete
 from bench_agrees import Turn
 
 SHAPES: dict[str, Callable[[random.Random], float]] = {
@@ -49,3 +52,34 @@ def test_few_turns_have_the_widest_interval() -> None:
     """Three turns say nothing of a median: the interval is all that was seen."""
     found = [Turn({"decode": rate}, {"decode": 1.0}, {"decode": 1.0}) for rate in (0.9, 1.0, 1.2)]
     assert bench_agrees.ratio(found, "decode") == pytest.approx((1.0, 0.9, 1.2))
+
+
+@pytest.mark.parametrize(("error", "code"), [(KeyboardInterrupt(), 130), (Incomplete("it broke"), 4)])
+def test_what_was_measured_is_kept(
+    error: BaseException,
+    code: int,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """Two launches are printed and kept where the third one does not come to its end, and judge nothing."""
+    rates = {"prefill": 1.0, "decode": 1.0}
+    launches = iter([[Turn(rates, rates, rates)] * 7] * 2)
+
+    def measured(*_: object) -> tuple[list[Turn], dict[str, str]]:
+        for turns in launches:
+            return turns, {"mlx": "1"}
+        raise error
+
+    monkeypatch.setattr(bench_agrees, "in_one_process", measured)
+    kept = tmp_path / "kept.json"
+    options = ["--one-process", "--model", str(tmp_path), "--backend", "cpu", "--json", str(kept)]
+    monkeypatch.setattr("sys.argv", ["bench_agrees.py", *options])
+    monkeypatch.setattr(bench_agrees, "pin", lambda options: None)
+    assert bench_agrees.main() == code
+    report = json.loads(kept.read_text("utf-8"))
+    assert (report["launches"], report["turns"], report["met"]) == (2, 14, None)
+    assert "not judged, launches are missing" in capsys.readouterr().out
+    kept.unlink()
+    assert bench_agrees.main() == code
+    assert not kept.exists()

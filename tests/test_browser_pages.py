@@ -284,6 +284,10 @@ def test_numbers_are_in_the_words_of_the_program(browser: Browser, small: Path) 
         0.9999,
         1.0,
         2.5,
+        1.125,
+        1.375,
+        12.25,
+        0.0625,
         99.95,
         100.5,
         112.5,
@@ -297,7 +301,25 @@ def test_numbers_are_in_the_words_of_the_program(browser: Browser, small: Path) 
             assert browser.value(f"velocity.quantity({value!r}, '{unit}')") == units.quantity(value, unit)
         assert browser.value(f"velocity.rate({value!r})") == units.rate(value)
         assert browser.value(f"velocity.share({value!r})") == units.share(value)
-    for ratio in (0.5, 0.98765, 0.9999, 1.0, 1.0001, 1.034, 1.99949, 12.0):
+    for ratio in (
+        0.5,
+        0.98765,
+        0.9375,
+        0.9999,
+        1.0,
+        1.0001,
+        1.034,
+        1.0625,
+        1.15,
+        1.45,
+        1.5625,
+        1.99949,
+        9.99,
+        10.0,
+        12.5,
+        12345.0,
+        3e6,
+    ):
         assert browser.value(f"velocity.change({ratio!r})") == units.percent_change(ratio)
 
 

@@ -66,8 +66,12 @@ def test_what_is_counted_keeps_its_numbers(lab: Lab, detector: Detector) -> None
 
 
 def test_now_is_the_level_or_the_newest_point_where_that_is_open(lab: Lab) -> None:
-    """A level that the points know is what a case takes now; of a few that differ a lot, the newest one that counts is."""
+    """A level that the points know is what a case takes now; of a few that differ a lot, the newest one that counts is.
+
+    A disturbed point is neither, but where nothing else was measured since the machine changed.
+    """
     lab.fill([1.0, 1.01, 0.99, 1.0, 1.0, 1.02])
+    lab.add(6, [4.0] * 3, sensors=QUEUE)
     lab.fill([0.6, 1.04, 0.8, 2.5], name="another")
     lab.add(4, [4.0] * 3, name="another", sensors=QUEUE)
     cases = {machine.name: machine.cases[0] for machine in tell(lab).machines}
@@ -75,7 +79,10 @@ def test_now_is_the_level_or_the_newest_point_where_that_is_open(lab: Lab) -> No
     assert known.high > changes.TOO_WIDE * known.low
     assert cases["another"].points[-1].disturbed
     assert cases["another"].now == pytest.approx(2.5, rel=0.02)
+    assert cases["box"].points[-1].disturbed
     assert cases["box"].now == pytest.approx(1.0, rel=0.02)
+    lab.add(7, [3.0] * 3, sensors=QUEUE, os="Linux 6.8")
+    assert tell(lab).machines[1].cases[0].now == pytest.approx(3.0, rel=0.02)
 
 
 # Its name

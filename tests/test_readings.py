@@ -215,15 +215,16 @@ def test_replace(tmp_path: Path) -> None:
 
 def test_what_a_killed_program_left_goes(tmp_path: Path) -> None:
     """The half of a file that a killed program left is removed a day later, at the next writing; a younger one may be under way."""
-    left, young, another = (
-        tmp_path / name for name in (".a[1].json.123.new", ".a[1].json.124.new", ".b.json.123.new")
+    left, young, another, foreign = (
+        tmp_path / f".{name}.new"
+        for name in ("a[1].json.123", "a[1].json.124", "b.json.123", "a[1].json.backup")
     )
-    for path in (left, young, another):
+    for path in (left, young, another, foreign):
         path.write_text("{", "utf-8")
-    for path in (left, another):
+    for path in (left, another, foreign):
         os.utime(path, (0, 0))
     readings.replace(tmp_path / "a[1].json", "{}")
-    assert sorted(tmp_path.iterdir()) == sorted([tmp_path / "a[1].json", young, another])
+    assert sorted(tmp_path.iterdir()) == sorted([tmp_path / "a[1].json", young, another, foreign])
 
 
 def test_replace_on_a_full_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

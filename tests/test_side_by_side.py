@@ -111,15 +111,21 @@ def test_too_many(lab: Lab, said: Run, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_a_side_with_itself_takes_nobodys_place(lab: Lab, said: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Newer comparisons of equal sides are looked at only where there is room; those of two sides come first."""
-    store(lab, pairs(1.2))
+    """Newer comparisons of equal sides are looked at only where there is room; those of two sides come first.
+
+    Sides are what was measured: names that only look alike in a file's name are two, and two names of a commit are one.
+    """
+    named = [dataclasses.replace(HEADER.base, name=name, commit=lab.commits[place])
+             for name, place in (("main^", 2), ("main", 3), ("HEAD", 3))]  # fmt: skip
+    store(lab, pairs(1.2), header=dataclasses.replace(HEADER, base=named[0], head=named[1]))
     for _ in range(2):
-        store(lab, pairs(1.0), header=dataclasses.replace(HEADER, head=HEADER.base))
+        store(lab, pairs(1.0), header=dataclasses.replace(HEADER, base=named[1], head=named[2]))
     monkeypatch.setattr(side_by_side, "FILES", 1)
-    assert found(said("history").out)
+    for _ in range(2):
+        assert found(said("history").out)
     monkeypatch.setattr(side_by_side, "FILES", 2)
     shown = " ".join(said("history", "Prefill").out.split())
-    assert shown.index("mlx==1 → mlx==1") < shown.index("mlx==1 → mlx==2")
+    assert shown.index("main → HEAD") < shown.index("main^ → main")
 
 
 def test_what_changed_stands_below_all_cases(lab: Lab, said: Run) -> None:

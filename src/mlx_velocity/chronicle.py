@@ -130,13 +130,16 @@ def since(case: CaseHistory, line: Line) -> CaseHistory:
 
 
 def _now(series: Series, found: Found) -> float:
-    """The level of the newest points; where they are too few to know one, what the newest undisturbed one says."""
+    """The level of the newest undisturbed points, or the newest of them where they are too few to know a level.
+
+    Behind a border where all are disturbed it is the newest point: what was measured elsewhere says less.
+    """
     last = found.segments[-1] if found.segments else None
-    if last and last.high > changes.TOO_WIDE * last.low:
-        for index in range(last.last, last.first - 1, -1):
-            if not series.points[index].disturbed:
-                return series.points[index].value
-    return level_at(series, found, len(series.points) - 1)
+    if last is None or any(border > last.last for border in series.borders):
+        return series.points[-1].value
+    if last.high > changes.TOO_WIDE * last.low:
+        return series.points[last.last].value
+    return level_at(series, found, last.last)
 
 
 def level_at(series: Series, found: Found, index: int) -> float:

@@ -54,7 +54,7 @@ def newest_first(folder: Path, base: str | None, head: str | None) -> list[Path]
     """The files whose names allow these sides (None: any), those that were begun last first; none is opened."""
     found = []
     for path in sorted(folder.glob(f"*{SUFFIX}"), reverse=True):
-        sides = _sides(path)
+        sides = re.sub(r"_\d+$", "", path.name.removesuffix(SUFFIX).partition("-")[2])
         if (base is None or sides.startswith(f"{slug(base)}-")) and (
             head is None or sides.endswith(f"-{slug(head)}")
         ):
@@ -62,15 +62,19 @@ def newest_first(folder: Path, base: str | None, head: str | None) -> list[Path]
     return found
 
 
-def of_one_side(path: Path) -> bool:
-    """Whether a file's name says that a side was compared with itself."""
-    sides = _sides(path)
-    half = len(sides) // 2
-    return sides[:half] == sides[half + 1 :]
+def of_equal_sides(path: Path) -> bool:
+    """Whether a file's header says that a side was compared with itself; False where it can't be read."""
+    try:
+        with path.open(encoding="utf-8") as stream:
+            header = parse(stream.readline())
+    except (OSError, ValueError):
+        return False
+    return isinstance(header, Header) and are_equal(header.base, header.head)
 
 
-def _sides(path: Path) -> str:
-    return re.sub(r"_\d+$", "", path.name.removesuffix(SUFFIX).partition("-")[2])
+def are_equal(base: Side, head: Side) -> bool:
+    """Whether both sides are the same commit, or one version by its name."""
+    return (base.commit or base.name) == (head.commit or head.name)
 
 
 def slug(name: str) -> str:

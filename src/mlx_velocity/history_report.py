@@ -161,7 +161,7 @@ class CaseHistory:
     """Tokens that one call handles."""
     counted: bool
     now: float | None
-    """The level of the newest points, or the newest point where they are too few to know one; in the case's base unit."""
+    """The level of the newest undisturbed points, or the newest of them where they are too few to know one; in the case's base unit."""
     newest: Commit | None
     """Of the newest point."""
     points: Points

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import contextlib
-import glob
+import functools
 import json
 import math
 import os
+import re
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any, TypeVar
@@ -19,6 +20,7 @@ SUFFIX = ".readings.jsonl"
 SCHEMA = "readings.schema.json"
 LEFT_S = 86_400
 """Nobody writes one file for so long."""
+_ASIDE = re.compile(r"\.(.+)\.\d+\.new", re.DOTALL)
 Line = TypeVar("Line")
 
 
@@ -170,12 +172,21 @@ def put_in_place(path: Path) -> Iterator[Path]:
 
 
 def _remove_left(path: Path) -> None:
-    """Remove what a program that was killed had begun to write in its place."""
+    """Remove what a program that was killed had begun to write in its place, long ago: others may share the disk."""
     with contextlib.suppress(OSError):
-        now = path.stat().st_mtime
-        for aside in path.parent.glob(f".{glob.escape(path.name)}.*.new"):
-            if now - aside.stat().st_mtime > LEFT_S:
+        for aside in _begun(path.parent).get(path.name, ()):
+            if path.stat().st_mtime - aside.stat().st_mtime > LEFT_S:
                 aside.unlink()
+
+
+@functools.cache
+def _begun(folder: Path) -> dict[str, list[Path]]:
+    """File → what put_in_place had begun to write for it when the folder was looked at first: that is done once."""
+    found: dict[str, list[Path]] = {}
+    for entry in os.scandir(folder):
+        if named := _ASIDE.fullmatch(entry.name):
+            found.setdefault(named[1], []).append(Path(entry.path))
+    return found
 
 
 def cannot_write(path: Path, error: OSError) -> InputError:

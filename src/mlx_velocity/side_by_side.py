@@ -66,7 +66,7 @@ def _verdicts(held: dict[str, Any], line: Line) -> Iterator[tuple[Key, SideBySid
     named = ((base, base_commit), (head, head_commit))
     # A released version has no commit; a working tree has none either, and is nobody's news.
     known = all(commit in line.place or (not commit and "==" in name) for name, commit in named)
-    news = known and (base_commit or base) != (head_commit or head)
+    news = known and not held["equal"]
     for data in held["cases"]:
         said = CaseVerdict(**{**data, "warnings": tuple(data["warnings"])})
         key = (held["environment"], said.benchmark, said.version, tuple(said.params))
@@ -77,25 +77,31 @@ def _verdicts(held: dict[str, Any], line: Line) -> Iterator[tuple[Key, SideBySid
 
 
 def _judged(index: StoreIndex, machine: str) -> dict[str, dict[str, Any]]:
-    """File → what it says, the newest first. What was judged once is kept until the file or the program changes."""
+    """File → what it says, the newest first. What was read once is kept until the file or the program changes."""
     name = f"compared:{machine}"
     known = read_json(index.derived([name]).get(name, b"{}"))
-    found = {}
-    paths = comparisons.newest_first(index.root / machine / comparisons.FOLDER, None, None)
-    looked_at = set(sorted(paths, key=comparisons.of_one_side)[:FILES])
-    for path in filter(looked_at.__contains__, paths):
+    kept: dict[str, dict[str, Any]] = {}
+    paths = {}
+    for path in comparisons.newest_first(index.root / machine / comparisons.FOLDER, None, None):
         try:
             state = path.stat()
         except OSError:
             continue
         key = [stamp(), state.st_size, state.st_mtime_ns]
         held = known.get(path.name, {})
-        found[path.name] = held if held.get("key") == key else {"key": key, **_read(path)}
-    if found != known:
+        paths[path.name] = path
+        kept[path.name] = (
+            held if held.get("key") == key else {"key": key, "equal": comparisons.of_equal_sides(path)}
+        )
+    chosen = sorted(kept, key=lambda file: kept[file]["equal"])[:FILES]
+    for file in chosen:
+        if not {"cases", "reason"} & kept[file].keys():
+            kept[file] = {**kept[file], **_read(paths[file])}
+    if kept != known:
         # Who can't keep it judges again.
         with contextlib.suppress(InputError):
-            index.keep_derived({name: json.dumps(found).encode()})
-    return found
+            index.keep_derived({name: json.dumps(kept).encode()})
+    return {file: held for file, held in kept.items() if file in set(chosen)}
 
 
 def _read(path: Any) -> dict[str, Any]:

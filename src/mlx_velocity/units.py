@@ -15,6 +15,8 @@ _ENERGY_STEPS = ((1.0, "J"), (1e-3, "mJ"), (1e-6, "µJ"))
 _BYTE_STEPS = ((2**40, "TiB"), (2**30, "GiB"), (2**20, "MiB"), (2**10, "KiB"), (1, "B"))
 FACTOR = 10.0
 """Where `×12` is read more easily than per cents."""
+ENDLESS = 1e6
+"""From here on a factor says no more than `∞`."""
 
 
 def seconds(value: float) -> str:
@@ -80,24 +82,24 @@ def chance(value: float) -> str:
 
 
 def percent_change(ratio: float) -> str:
-    """`1.034` → `+3.4 %`; what rounds to nothing has no sign."""
+    """`1.034` → `+3.4 %`, from ten times on `×12`; what rounds to nothing has no sign."""
+    if math.isnan(ratio):
+        return "–"
+    if ratio >= FACTOR:
+        return f"×{ratio:,.0f}" if ratio < ENDLESS else "∞"
     said = f"{(ratio - 1) * 100:+.1f} %"
     return "0.0 %" if said in ("-0.0 %", "+0.0 %") else said
 
 
 def change(ratio: float, low: float | None = None, high: float | None = None) -> str:
-    """`+8.9 % (-9.1…+30.4)`, or from ten times on `×12 (×11…∞)`; without an interval where the numbers are exact."""
+    """`+8.9 % (-9.1…+30.4)`, `×12 (×11…∞)`; without an interval where the numbers are exact."""
+    said = percent_change(ratio)
     if low is None or high is None or low == high or not math.isfinite(low) or math.isnan(high):
-        return _change(ratio)
-    return f"{_change(ratio)} ({_change(low).removesuffix(' %')}…{_change(high).removesuffix(' %')})"
-
-
-def _change(ratio: float) -> str:
-    if math.isinf(ratio):
-        return "∞"
-    if ratio >= FACTOR:
-        return f"×{ratio:,.0f}"
-    return percent_change(ratio)
+        return said
+    ends = [percent_change(low), percent_change(high)]
+    if all(word.endswith(" %") for word in (said, *ends)):
+        ends = [word.removesuffix(" %") for word in ends]
+    return f"{said} ({'…'.join(ends)})"
 
 
 def count(number: int, noun: str) -> str:

@@ -309,7 +309,7 @@ def _calls(calls: float) -> str:
 
 
 def _percent(share: float, sign: str = "") -> str:
-    return f"{share * 100:{sign}.1f} %"
+    return f"{share * 100:{sign}.1f} %" if abs(share) >= 0.0005 else "0.0 %"
 
 
 def _signed(seconds: float) -> str:

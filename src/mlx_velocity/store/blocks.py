@@ -75,7 +75,7 @@ def _is_one(column: Column) -> bool:
 
 
 def _clear(path: Path) -> None:
-    """Remove what processes that were killed left beside a file: it may be large."""
+    """Remove what processes that were killed left beside a file: at once, since it may be large and the index is no other machine's."""
     for left in path.parent.glob(f".{glob.escape(path.name)}.*.new"):
         pid = left.name.split(".")[-2]
         if pid.isdigit() and not psutil.pid_exists(int(pid)):

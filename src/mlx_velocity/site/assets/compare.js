@@ -3,7 +3,6 @@
 
 (() => {
   const { make } = velocity;
-  const TOO_WIDE = 4;
   const MOST = 2000;
   const NOTHING = { case: [], failures: [], environment: null };
 
@@ -19,7 +18,7 @@
       change = velocity.change(row.ratio.value);
       if (low === null) interval = "one launch";
       else if (row.disturbed) interval = "disturbed";
-      else if (!row.certain && high > TOO_WIDE * low) interval = "says nothing";
+      else if (row.vague) interval = "says nothing";
       else if (low === high) interval = "counted";
       else interval = `${velocity.change(low)} … ${velocity.change(high)}`;
     } else if (row.a.value !== null && row.b.value !== null) interval = row.a.value === row.b.value ? "same" : "was nothing";

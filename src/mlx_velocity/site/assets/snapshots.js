@@ -9,14 +9,14 @@
 
   /** Digits behind the point, a half to the even neighbour as Python has it. */
   function fixed(value, digits) {
-    const scaled = Math.abs(value) * 10 ** digits;
-    const half = digits === 0 && scaled % 1 === 0.5 && Math.floor(scaled) % 2 === 0;
-    return (half ? Math.sign(value) * Math.floor(scaled) : value).toFixed(digits);
+    const below = Math.floor(Math.abs(value) * 10 ** digits);
+    const half = (Math.abs(value) * 2 ** (digits + 1)) % 2 === 1;
+    return (half && below % 2 === 0 ? (Math.sign(value) * below) / 10 ** digits : value).toFixed(digits);
   }
   function threeDigits(value) {
     if (Number.isNaN(value)) return "–";
     if (Math.abs(value) >= 100 || Number.isInteger(value)) return fixed(value, 0);
-    return value.toFixed(Math.abs(value) >= 10 ? 1 : 2);
+    return fixed(value, Math.abs(value) >= 10 ? 1 : 2);
   }
   const STEPS = {
     seconds: [[1, "s"], [1e-3, "ms"], [1e-6, "µs"], [1e-9, "ns"]],
@@ -29,11 +29,12 @@
     const [factor, name] = steps.find(([least]) => Math.abs(value) >= least) || steps.at(-1);
     return `${threeDigits(value / factor)} ${name}`;
   }
-  const rate = (value) => (value >= 1000
-    ? fixed(value, 0).replace(/\B(?=(\d{3})+$)/g, ",") : threeDigits(value));
-  const share = (value) => (value * 100 >= 10 ? `${fixed(value * 100, 0)} %` : `${(value * 100).toFixed(1)} %`);
+  const whole = (value) => fixed(value, 0).replace(/\B(?=(\d{3})+$)/g, ",");
+  const rate = (value) => (value >= 1000 ? whole(value) : threeDigits(value));
+  const share = (value) => `${fixed(value * 100, value * 100 >= 10 ? 0 : 1)} %`;
   const change = (ratio) => {
-    const words = ((ratio - 1) * 100).toFixed(1);
+    if (ratio >= 10) return ratio < 1e6 ? `×${whole(ratio)}` : "∞";
+    const words = fixed((ratio - 1) * 100, 1);
     return Number(words) === 0 ? "0.0 %" : `${ratio >= 1 ? "+" : ""}${words} %`;
   };
   const count = (number, noun) => `${number.toLocaleString("en")} ${noun}${number === 1 ? "" : "s"}`;
@@ -100,6 +101,7 @@
         const { low = null, high = null } = row.ratio || {};
         row.certain = !row.disturbed && (counted ? row.a.value !== row.b.value
           : low !== null && (low > 1 + track.relevant || high < 1 - track.relevant));
+        row.vague = !row.certain && low !== null && high > track.tooWide * low;
       }
       made.push(row);
     });

@@ -81,7 +81,7 @@ def track_data(record: TrackRecord, found: list[Place]) -> dict[str, Any]:
             }
             for place in found
         ],
-        "confidence": changes.CONFIDENCE, "relevant": changes.RELEVANT, "t": _student(),
+        "confidence": changes.CONFIDENCE, "relevant": changes.RELEVANT, "tooWide": changes.TOO_WIDE, "t": _student(),
     }  # fmt: skip
 
 
