@@ -16,6 +16,11 @@ TOO_WIDE = 4.0
 """An interval whose ends are further apart than this factor: too few launches or commits to say anything."""
 
 
+def says_nothing(low: float, high: float) -> bool:
+    """Whether an interval, of a ratio or of a level, is too wide to tell a reader."""
+    return high > TOO_WIDE * low
+
+
 @dataclass(frozen=True)
 class Change:
     """One case at two commits. Values are medians of launch medians, in the case's base unit."""

@@ -137,7 +137,7 @@ def _now(series: Series, found: Found) -> float:
     last = found.segments[-1] if found.segments else None
     if last is None or any(border > last.last for border in series.borders):
         return series.points[-1].value
-    if last.high > changes.TOO_WIDE * last.low:
+    if changes.says_nothing(last.low, last.high):
         return series.points[last.last].value
     return level_at(series, found, last.last)
 

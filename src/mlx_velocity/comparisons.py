@@ -63,18 +63,16 @@ def newest_first(folder: Path, base: str | None, head: str | None) -> list[Path]
 
 
 def of_equal_sides(path: Path) -> bool:
-    """Whether a file's header says that a side was compared with itself; False where it can't be read."""
+    """Whether a file's header says that a commit, or a version, was compared with itself; False where it can't be read."""
     try:
         with path.open(encoding="utf-8") as stream:
             header = parse(stream.readline())
     except (OSError, ValueError):
         return False
-    return isinstance(header, Header) and are_equal(header.base, header.head)
-
-
-def are_equal(base: Side, head: Side) -> bool:
-    """Whether both sides are the same commit, or one version by its name."""
-    return (base.commit or base.name) == (head.commit or head.name)
+    if not isinstance(header, Header):
+        return False
+    base, head = (side.commit or side.name for side in (header.base, header.head))
+    return base == head
 
 
 def slug(name: str) -> str:

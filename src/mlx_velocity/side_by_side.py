@@ -93,7 +93,7 @@ def _judged(index: StoreIndex, machine: str) -> dict[str, dict[str, Any]]:
         kept[path.name] = (
             held if held.get("key") == key else {"key": key, "equal": comparisons.of_equal_sides(path)}
         )
-    chosen = sorted(kept, key=lambda file: kept[file]["equal"])[:FILES]
+    chosen = set(sorted(kept, key=lambda file: kept[file]["equal"])[:FILES])
     for file in chosen:
         if not {"cases", "reason"} & kept[file].keys():
             kept[file] = {**kept[file], **_read(paths[file])}
@@ -101,7 +101,7 @@ def _judged(index: StoreIndex, machine: str) -> dict[str, dict[str, Any]]:
         # Who can't keep it judges again.
         with contextlib.suppress(InputError):
             index.keep_derived({name: json.dumps(kept).encode()})
-    return {file: held for file, held in kept.items() if file in set(chosen)}
+    return {file: held for file, held in kept.items() if file in chosen}
 
 
 def _read(path: Any) -> dict[str, Any]:

@@ -158,7 +158,7 @@ def _change_cells(row: changes.Change) -> list[str]:
         reason = row.head_reason or row.base_reason or ("was nothing" if row.base == 0 else "one launch")
         return [escape(row.case.label), base, head, f"[dim]{escape(reason[:60])}[/]", "", ""]
     interval = f"{units.percent_change(row.ratio.low)} … {units.percent_change(row.ratio.high)}"
-    if not row.certain and row.ratio.high > changes.TOO_WIDE * row.ratio.low:
+    if not row.certain and changes.says_nothing(row.ratio.low, row.ratio.high):
         interval = "says nothing"
     if row.disturbed:
         interval = "disturbed"

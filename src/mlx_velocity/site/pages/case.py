@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from mlx_velocity import units
-from mlx_velocity.changes import TOO_WIDE
+from mlx_velocity.changes import says_nothing
 from mlx_velocity.chronicle import Line
 from mlx_velocity.history_report import CaseHistory, HistoryReport
 from mlx_velocity.points import Numbers, Point, Whole
@@ -152,14 +152,14 @@ def quantity(case: CaseHistory, value: float | None) -> str:
 
 def interval(case: CaseHistory, low: float, high: float) -> str:
     """`12.3 ms … 12.5 ms`, or that it is too wide to say anything."""
-    if high > TOO_WIDE * low:
+    if says_nothing(low, high):
         return "says nothing"
     return f"{units.quantity(low, case.unit)} … {units.quantity(high, case.unit)}"
 
 
 def _sure(item: Segment) -> tuple[float, float]:
     """The interval of a level; nothing is drawn of one that says nothing, which would fill the picture."""
-    return (item.level, item.level) if item.high > TOO_WIDE * item.low else (item.low, item.high)
+    return (item.level, item.level) if says_nothing(item.low, item.high) else (item.low, item.high)
 
 
 # What the script draws
